@@ -1,0 +1,33 @@
+import * as v from 'valibot';
+import { ok, type Result, readForeignText } from '../files.ts';
+
+// Entries that outlive their process are kept in the project, not in a transcript; the process whose pid is in the lock
+// is the one that waits for them, be they its own or those of one that has died (measured on both SDKs).
+const Lock = v.object({ pid: v.number(), procStart: v.optional(v.string()) });
+const Tasks = v.object({ tasks: v.array(v.unknown()) });
+
+const MAX_BYTES = 1024 * 1024;
+
+/** Whether a process waits for the durable entries in <cwd>/.claude/scheduled_tasks.json. */
+export function keepsScheduledTasks(cwd: string, pid: number, startTicks: number): Result<boolean> {
+  const lock = readJson(`${cwd}/.claude/scheduled_tasks.lock`, Lock);
+  if (!lock.ok) return lock.failure.why === 'gone' ? ok(false) : lock;
+  if (lock.value?.pid !== pid) return ok(false);
+  if (lock.value.procStart !== undefined && lock.value.procStart !== String(startTicks)) return ok(false);
+  const tasks = readJson(`${cwd}/.claude/scheduled_tasks.json`, Tasks);
+  if (!tasks.ok) return tasks.failure.why === 'gone' ? ok(false) : tasks;
+  // A list that cannot be read is not an empty one.
+  return ok(tasks.value === null || tasks.value.tasks.length > 0);
+}
+
+/** The parsed file, or null if it is not as the schema says. */
+function readJson<T>(path: string, schema: v.GenericSchema<unknown, T>): Result<T | null> {
+  const text = readForeignText(path, null, MAX_BYTES);
+  if (!text.ok) return text;
+  try {
+    const parsed = v.safeParse(schema, JSON.parse(text.value));
+    return ok(parsed.success ? parsed.output : null);
+  } catch {
+    return ok(null);
+  }
+}

@@ -1,0 +1,80 @@
+import { connect } from 'node:net';
+import * as v from 'valibot';
+import { fail, ok, type Result } from '../files.ts';
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+const ProjectStatus = v.object({
+  slug: v.string(),
+  path: v.string(),
+  isProcessing: v.boolean(),
+  pendingPermissions: count,
+});
+
+const StatusAnswer = v.object({ ok: v.literal(true), pid: count, projects: v.array(ProjectStatus) });
+
+/** A project as Clay's `get_status` tells of it (the same shape from 2.17 to 4.8). */
+export type ClayProject = v.InferOutput<typeof ProjectStatus>;
+
+/** What Clay says of itself. */
+export type ClayStatus = v.InferOutput<typeof StatusAnswer>;
+
+/** An answer that takes longer is none: a Clay at rest gives it in some milliseconds. */
+export const API_LIMIT_MS = 2_000;
+
+/** 4 MiB hold some 20,000 projects. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Asks the Clay daemon behind `socketPath` for its status: one JSON object a line each way.
+ * It has no side effects, unlike Clay's web socket, which makes sessions when one connects to it.
+ * Fails with `denied` if the socket may not be connected to, else with what was wrong in the answer.
+ */
+export function askClay(socketPath: string, expectedPid: number, limitMs = API_LIMIT_MS): Promise<Result<ClayStatus>> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const socket = connect(socketPath);
+    const finish = (result: Result<ClayStatus>): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(result);
+    };
+    // One limit for all of it: a daemon that sends a byte a second is as silent as one that sends none.
+    const timer = setTimeout(() => finish(fail('odd', `no answer within ${limitMs / 1000} s`)), limitMs);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      const denied = error.code === 'EACCES' || error.code === 'EPERM';
+      finish(fail(denied ? 'denied' : 'odd', `cannot connect (${error.code ?? error.message})`));
+    });
+    socket.on('connect', () => socket.write('{"cmd":"get_status"}\n'));
+    socket.on('data', (chunk: Buffer) => {
+      const newline = chunk.indexOf(0x0a);
+      chunks.push(newline === -1 ? chunk : chunk.subarray(0, newline));
+      bytes += chunk.length;
+      if (newline !== -1) finish(parseStatusAnswer(Buffer.concat(chunks).toString('utf8'), expectedPid));
+      else if (bytes > MAX_ANSWER_BYTES) finish(fail('odd', `its answer is longer than ${MAX_ANSWER_BYTES} bytes`));
+    });
+    socket.on('close', () => finish(fail('odd', 'it closed the connection before its answer was whole')));
+  });
+}
+
+/** Checks an answer to `get_status`; `expectedPid`: the daemon that was asked. */
+export function parseStatusAnswer(text: string, expectedPid: number): Result<ClayStatus> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return fail('odd', 'its answer is not JSON');
+  }
+  const parsed = v.safeParse(StatusAnswer, json);
+  if (!parsed.success) {
+    return fail('odd', `its answer is not as expected (${v.getDotPath(parsed.issues[0]) ?? 'not an object'})`);
+  }
+  if (parsed.output.pid !== expectedPid) {
+    return fail('odd', `pid ${parsed.output.pid} answers, not the daemon with pid ${expectedPid}`);
+  }
+  return ok(parsed.output);
+}
+
+/** Whether Clay says that a turn is on in the project, one that waits for a permission included. */
+export const isInTurn = (project: ClayProject): boolean => project.isProcessing || project.pendingPermissions > 0;

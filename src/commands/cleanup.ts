@@ -1,0 +1,75 @@
+import { UsageError } from '../config/load.ts';
+import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
+import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
+import { memory, processTable, screenOf } from '../output/table.ts';
+import { settingsOf } from '../service/serve.ts';
+import { type Look, lookOnce, orphansToReap, type Reaped, reap } from '../sweep.ts';
+import { type CommonOptions, loadFor, thisHost } from './options.ts';
+import { tell } from './status.ts';
+
+type CleanupOptions = CommonOptions & {
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+  readonly now?: boolean;
+  readonly json?: boolean;
+};
+
+/** `cleanup`: one sweep. Gives the exit status. */
+export async function cleanup(options: CleanupOptions): Promise<number> {
+  const loaded = loadFor(options, options.dryRun ? { dry_run: { text: 'true', name: '--dry-run' } } : {});
+  const dryRun = loaded.config.dry_run;
+  const mayAsk = process.stdin.isTTY === true && process.stderr.isTTY === true;
+  if (!options.yes && !dryRun && !mayAsk) {
+    throw new UsageError(
+      'cleanup cannot ask without a terminal; give --yes to end what it finds, or --dry-run to only see it',
+    );
+  }
+  const settings = settingsOf(thisHost(), loaded, options.now === true);
+  const look = await lookOnce(settings);
+  const orphans = orphansToReap(look);
+  const screen = screenOf(options.json ? process.stderr : process.stdout);
+  const show = (text: string): boolean => (options.json ? process.stderr : process.stdout).write(`${text}\n`);
+  if (orphans.length > 0 && (!options.json || !options.yes)) show(processTable(orphans, new Map(), screen));
+
+  const reaped =
+    !dryRun && orphans.length > 0 && (options.yes || (await confirmed(orphans.length, bytesOf(look))))
+      ? await reap(settings, look, orphans, null)
+      : [];
+  if (options.json) printJson(cleanupReport(look, reaped, dryRun));
+  else show(summary(look, reaped, dryRun));
+  const exit = exitStatus(look, reaped);
+  for (const complaint of exit === EXIT.nothingFound
+    ? [nothingFound(look)]
+    : [...survivors(reaped), ...complaints(look)])
+    tell(complaint);
+  return exit;
+}
+
+const bytesOf = (look: Look): number => orphansToReap(look).reduce((sum, each) => sum + each.evidence.rssBytes, 0);
+
+async function confirmed(count: number, bytes: number): Promise<boolean> {
+  const { default: confirm } = await import('@inquirer/confirm');
+  const message = `End ${count === 1 ? 'this process' : `these ${count} processes`} (${memory(bytes)})?`;
+  return confirm({ message, default: false }, { output: process.stderr });
+}
+
+/** "reaped 4 processes, 892 MB back, spared 2 that woke up". */
+function summary(look: Look, reaped: readonly Reaped[], dryRun: boolean): string {
+  const due = orphansToReap(look);
+  if (dryRun) return `would reap ${processes(due.length)}, ${memory(bytesOf(look))}`;
+  const spared = reaped.filter(({ ending }) => ending.outcome === 'spared').length;
+  return [
+    `reaped ${processes(reaped.filter(isEnded).length)}, ${memory(reclaimedBytes(reaped))} back`,
+    ...(spared > 0 ? [`spared ${spared} that woke up`] : []),
+    ...(failedCount(reaped) > 0 ? [`${failedCount(reaped)} did not end`] : []),
+  ].join(', ');
+}
+
+const processes = (count: number): string => `${count} ${count === 1 ? 'process' : 'processes'}`;
+
+const survivors = (reaped: readonly Reaped[]): string[] =>
+  reaped.flatMap(({ judgement, ending }) =>
+    ending.outcome === 'survived'
+      ? [`claude ${judgement.evidence.id.pid} should be gone and is not: ${ending.why}`]
+      : [],
+  );

@@ -1,0 +1,29 @@
+import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
+import { printJson, statusReport } from '../output/report.ts';
+import { safeText } from '../output/safe-text.ts';
+import { processTable, screenOf, totalsLine } from '../output/table.ts';
+import { watchUsage } from '../output/usage.ts';
+import { settingsOf } from '../service/serve.ts';
+import { lookOnce } from '../sweep.ts';
+import { type CommonOptions, loadFor, thisHost } from './options.ts';
+
+/** `status`: every candidate, its verdict and why. Gives the exit status. */
+export async function status(options: CommonOptions & { readonly json?: boolean }): Promise<number> {
+  const settings = settingsOf(thisHost(), loadFor(options));
+  const usage = watchUsage();
+  const look = await lookOnce(settings, usage.begin);
+  const used = await usage.end(look);
+  const exit = exitStatus(look);
+  if (options.json) printJson(statusReport(look, used));
+  else if (exit !== EXIT.nothingFound) {
+    const table = processTable(look.judgements, used, screenOf(process.stdout));
+    process.stdout.write(`${look.judgements.length > 0 ? `${table}\n` : ''}${totalsLine(look, used)}\n`);
+  }
+  for (const complaint of exit === EXIT.nothingFound ? [nothingFound(look)] : complaints(look)) tell(complaint);
+  return exit;
+}
+
+/** One line for the person, on stderr. */
+export const tell = (line: string): void => {
+  process.stderr.write(`clay-reaper: ${safeText(line)}\n`);
+};

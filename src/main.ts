@@ -1,0 +1,72 @@
+import { Command, CommanderError } from 'commander';
+import { cleanup } from './commands/cleanup.ts';
+import { withCommonOptions } from './commands/options.ts';
+import { run } from './commands/run.ts';
+import { status, tell } from './commands/status.ts';
+import { UsageError } from './config/load.ts';
+import { EXIT } from './output/exit-status.ts';
+
+declare const CLAY_REAPER_VERSION: string;
+
+/** The program, with all its commands; each sets the exit status by what it gives back. */
+function createProgram(finish: (status: number) => void): Command {
+  const program = new Command('clay-reaper')
+    .description('Ends the idle claude processes that a Clay daemon leaves behind, and never one that is at work.')
+    .version(CLAY_REAPER_VERSION)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .showSuggestionAfterError();
+
+  withCommonOptions(program.command('run').description('sweep again and again (the service, in the foreground)'))
+    .option('--dry-run', 'only log what would be reaped')
+    .action(async (options) => finish(await run(options, CLAY_REAPER_VERSION)));
+  withCommonOptions(program.command('cleanup').description('sweep once'))
+    .option('--dry-run', 'only show what would be reaped')
+    .option('--yes', 'do not ask')
+    .option('--now', 'do not wait for any grace period; every protection still holds')
+    .option('--json', 'print what was done as JSON')
+    .action(async (options) => finish(await cleanup(options)));
+  withCommonOptions(program.command('status').description('show every candidate, its verdict and why'))
+    .option('--json', 'print it as JSON')
+    .action(async (options) => finish(await status(options)));
+  return program;
+}
+
+async function main(): Promise<void> {
+  if (process.platform !== 'linux')
+    throw new UsageError(`clay-reaper reads Linux's /proc and does not run on ${process.platform}`);
+  const program = createProgram((exit) => {
+    process.exitCode = exit;
+  });
+  if (process.argv.length <= 2)
+    throw new UsageError(
+      `no command given; there are ${program.commands.map((each) => each.name()).join(', ')} (see clay-reaper --help)`,
+    );
+  await program.parseAsync();
+}
+
+/** What is wrong, in one line, and the exit status that goes with it. */
+function explainFailure(error: unknown): void {
+  process.exitCode = EXIT.usage;
+  if (error instanceof UsageError) return tell(error.message);
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) process.exitCode = EXIT.done;
+    else tell(`${error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')} (see clay-reaper --help)`);
+    return;
+  }
+  // Ctrl-C at a question.
+  if (error instanceof Error && error.name === 'ExitPromptError') {
+    process.exitCode = 130;
+    return tell('nothing was ended');
+  }
+  process.exitCode = EXIT.notGone;
+  tell(`this should not have happened: ${error instanceof Error ? error.stack : error}`);
+}
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever read the output has seen enough (`| head`).
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
+main().catch(explainFailure);

@@ -1,0 +1,295 @@
+import type { Alarm } from '../claude/alarms.ts';
+import { type ClaudeEnvironment, claudeEnvironment, startedBySdk } from '../claude/recognise.ts';
+import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
+import { readSessionFile, type SessionRecord } from '../claude/session-file.ts';
+import { readTranscript, type Transcript, type TranscriptCursor } from '../claude/transcript.ts';
+import { type ClayProject, isInTurn } from '../clay/api.ts';
+import { type ProjectFolder, projectFolders, readDaemonFile } from '../clay/daemon.ts';
+import { encodeFolder, encodeFolderAsOlderClay, findConversationFile } from '../clay/encoded-folder.ts';
+import { type Journal, readJournal } from '../clay/journal.ts';
+import type { Failure, Result } from '../files.ts';
+import { type ClayEvidence, type Evidence, type JournalEvidence, keyOf, type Project } from '../judge/evidence.ts';
+import { readProcLink } from '../proc/read.ts';
+import { readSocketFds } from '../proc/sockets.ts';
+import { isDead, readStat, type Stat } from '../proc/stat.ts';
+import { readStatus, singleUid } from '../proc/status.ts';
+import { readEnviron } from '../proc/strings.ts';
+import type { Candidate, Keeper } from './candidates.ts';
+import { openConnectionTables } from './connections.ts';
+import { type Family, readFamily } from './family.ts';
+import type { Host, Moment } from './host.ts';
+
+/** What does not change while a process lives, or only grows: read once and kept by {@link keyOf} the process. */
+export type Facts = { environment: ClaudeEnvironment; transcript: TranscriptCursor | null };
+
+/** Facts of the processes of the last look. */
+export type FactsByProcess = Map<string, Facts>;
+
+/** What was found wrong with a candidate while its evidence was collected. */
+type Doubts = { readonly words: string[]; unreadable: boolean };
+
+/**
+ * Collects the evidence on all candidates of one look. One that vanishes meanwhile is left out without a word.
+ * `facts` is brought up to date: processes that are gone are forgotten.
+ */
+export function collectEvidence(
+  host: Host,
+  candidates: readonly Candidate[],
+  facts: FactsByProcess,
+  moment: Moment,
+): Evidence[] {
+  const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts) ?? []);
+  // Only now, see ConnectionTables.
+  const tables = openConnectionTables(host);
+  const kept = new Set(looks.map((look) => keyOf(look.stat)));
+  for (const key of facts.keys()) if (!kept.has(key)) facts.delete(key);
+  return looks.flatMap((look) => {
+    const connections = look.sockets === null ? null : tables.connectionsOf(look.stat.pid, look.sockets);
+    if (connections && !connections.ok && vanished(host, look)) return [];
+    return [evidenceOf(host, look, unless(look.doubts, connections) ?? [], moment)];
+  });
+}
+
+type ProcessLook = {
+  readonly candidate: Candidate;
+  readonly stat: Stat;
+  readonly facts: Facts | null;
+  readonly cwd: string | null;
+  readonly family: Family | null;
+  readonly sockets: ReadonlyMap<string, number> | null;
+  readonly doubts: Doubts;
+};
+
+/** Everything from /proc except the tables of sockets; null if the process has vanished. */
+function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess): ProcessLook | null {
+  const { stat, expected } = candidate;
+  const doubts: Doubts = { words: [], unreadable: false };
+  const status = readStatus(host.procRoot, stat.pid);
+  const facts = factsOf(host, stat, known, doubts);
+  const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
+  const family = unless(doubts, readFamily(host, stat));
+  const sockets = unless(doubts, readSocketFds(host.procRoot, stat.pid));
+
+  const identity = unless(doubts, status);
+  if (identity && singleUid(identity) !== expected.uid)
+    doubts.words.push(`it does not run under uid ${expected.uid}, as its Clay does`);
+  if (identity && identity.pidNamespaceDepth !== 1) doubts.words.push('it lives in another pid namespace');
+  if (stat.ppid !== expected.ppid) doubts.words.push(`its parent is ${stat.ppid}, not ${expected.ppid}`);
+  if (facts && !startedBySdk(facts.environment)) {
+    doubts.words.push(
+      `CLAUDE_CODE_ENTRYPOINT in its environment is ${facts.environment.entrypoint ?? 'not set'}: the Agent SDK did not start it`,
+    );
+  }
+  const { keeper } = candidate;
+  if (keeper.state === 'living' && keeper.look.blind !== null) {
+    doubts.words.push(keeper.look.blind);
+    doubts.unreadable = true;
+  }
+  if (doubts.words.length > 0 && vanished(host, { stat })) return null;
+  return { candidate, stat, facts, cwd, family, sockets, doubts };
+}
+
+function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts): Facts | null {
+  const key = keyOf(stat);
+  const kept = known.get(key);
+  if (kept) return kept;
+  const environ = unless(doubts, readEnviron(host.procRoot, stat.pid));
+  if (!environ) return null;
+  const facts = { environment: claudeEnvironment(environ), transcript: null };
+  known.set(key, facts);
+  return facts;
+}
+
+/** Whether the process is dead or its pid another's by now. */
+function vanished(host: Host, { stat }: { stat: Stat }): boolean {
+  const now = readStat(host.procRoot, stat.pid);
+  return now.ok ? isDead(now.value) || now.value.startTicks !== stat.startTicks : now.failure.why === 'gone';
+}
+
+/** The value, or null after noting why there is none. */
+function unless<T>(doubts: Doubts, result: Result<T> | null): T | null {
+  if (result === null) return null;
+  if (result.ok) return result.value;
+  note(doubts, result.failure);
+  return null;
+}
+
+function note(doubts: Doubts, failure: Failure): void {
+  doubts.words.push(failure.detail);
+  if (failure.why === 'denied' || failure.why === 'error') doubts.unreadable = true;
+}
+
+function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connections'], moment: Moment): Evidence {
+  const { candidate, stat, facts, cwd, family, doubts } = look;
+  const startMs = (stat.startTicks * 1000) / host.units.ticksPerSecond;
+  const ageMs = Math.max(0, moment.uptimeMs - startMs);
+  const startedAtMs = moment.wallMs - ageMs;
+  const uid = candidate.expected.uid;
+
+  const session = facts
+    ? sessionOf(facts, { pid: stat.pid, uid, startTicks: stat.startTicks, startedAtMs }, doubts)
+    : null;
+  const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, doubts) : null;
+  const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, doubts) : null;
+  const durable = cwd === null ? null : unless(doubts, keepsScheduledTasks(cwd, stat.pid, stat.startTicks));
+  return {
+    id: { pid: stat.pid, startTicks: stat.startTicks },
+    ppid: stat.ppid,
+    uid,
+    startedAtMs,
+    ageMs,
+    rssBytes: stat.rssPages * host.units.pageBytes,
+    cwd,
+    sdkVersion: facts?.environment.sdkVersion ?? null,
+    hasTerminal: stat.ttyNr !== 0,
+    cpuMs: family?.cpuMs ?? 0,
+    cpuMsByProcess: family?.cpuMsByProcess ?? new Map(),
+    socketFds: look.sockets?.size ?? 0,
+    connections,
+    children: family?.children ?? 0,
+    descendants: family?.descendants ?? [],
+    tools: family?.tools ?? [],
+    sessionId: session?.sessionId ?? null,
+    status: session?.status ?? null,
+    waitingFor: session?.waitingFor ?? null,
+    statusUpdatedAtMs: session?.statusUpdatedAtMs ?? null,
+    transcriptChangedAtMs: transcript?.changedAtMs ?? null,
+    alarm: durable
+      ? "it waits for the entries in its project's scheduled_tasks.json"
+      : alarmOf(transcript, facts, startedAtMs, moment),
+    journal: journal?.evidence ?? { state: 'unknown' },
+    clay: clayOf(candidate.keeper),
+    project: projectOf(candidate.keeper, cwd, journal?.folder ?? null),
+    // Last, so that all that was noted above is in.
+    doubts: doubts.words,
+    unreadable: doubts.unreadable,
+  };
+}
+
+/**
+ * Evidence with Clay's word on it asked again, and all else as it was: after SIGTERM a process runs its hooks and removes
+ * its session file, so that only its conversation's journal and its project in Clay still speak for it.
+ */
+export function withClaysWord(before: Evidence, keeper: Keeper): Evidence {
+  const doubts: Doubts = { words: [], unreadable: false };
+  const journal = before.sessionId === null ? null : journalOf(keeper, before.sessionId, before.cwd, doubts);
+  return {
+    ...before,
+    journal: journal?.evidence ?? { state: 'unknown' },
+    clay: clayOf(keeper),
+    project: projectOf(keeper, before.cwd, journal?.folder ?? null),
+    doubts: doubts.words,
+    unreadable: doubts.unreadable,
+  };
+}
+
+function sessionOf(facts: Facts, owner: Parameters<typeof readSessionFile>[1], doubts: Doubts): SessionRecord | null {
+  const { configDir } = facts.environment;
+  if (configDir === null) return null;
+  const session = readSessionFile(configDir, owner);
+  // Releases before 0.2.92 write none, and no release does in its first second.
+  if (!session.ok && session.failure.why === 'gone') return null;
+  return unless(doubts, session);
+}
+
+function transcriptOf(
+  facts: Facts,
+  sessionId: string,
+  cwd: string | null,
+  uid: number,
+  doubts: Doubts,
+): Transcript | null {
+  const base = `${facts.environment.configDir}/projects`;
+  const known = facts.transcript?.path.endsWith(`/${sessionId}.jsonl`) ? facts.transcript.path : null;
+  const path =
+    known ?? foundPath(findConversationFile(base, cwd === null ? [] : [encodeFolder(cwd)], sessionId), doubts);
+  if (path === null) return null;
+  const read = readTranscript(path, uid, facts.transcript);
+  if (!read.ok && read.failure.why === 'gone') {
+    facts.transcript = null;
+    return null;
+  }
+  const value = unless(doubts, read);
+  if (value) facts.transcript = value.cursor;
+  return value?.transcript ?? null;
+}
+
+function foundPath(found: ReturnType<typeof findConversationFile>, doubts: Doubts): string | null {
+  if (!found.ok && found.failure.why === 'gone') return null;
+  return unless(doubts, found)?.path ?? null;
+}
+
+function journalOf(
+  keeper: Keeper,
+  sessionId: string,
+  cwd: string | null,
+  doubts: Doubts,
+): { evidence: JournalEvidence; folder: string | null } {
+  const { home, uid } = keeper.state === 'living' ? keeper.look.daemon : keeper;
+  const likely = cwd === null ? [] : [...new Set([encodeFolder(cwd), encodeFolderAsOlderClay(cwd)])];
+  const found = findConversationFile(`${home}/sessions`, likely, sessionId);
+  // No folder at all: this Clay keeps its journals elsewhere, so their absence says nothing.
+  if (!found.ok && found.failure.why === 'gone') return { evidence: { state: 'unknown' }, folder: null };
+  const place = unless(doubts, found);
+  if (!found.ok) return { evidence: { state: 'unknown' }, folder: null };
+  if (place === null) return { evidence: { state: 'missing' }, folder: null };
+  const journal: Journal | null = unless(doubts, readJournal(place.path, uid));
+  return { evidence: journal ? { state: 'found', ...journal } : { state: 'unknown' }, folder: place.folder };
+}
+
+/** One-shot entries fire on their minute, and after some more if the process is busy just then. */
+const ALARM_SLACK_MS = 120_000;
+
+function alarmOf(
+  transcript: Transcript | null,
+  facts: Facts | null,
+  startedAtMs: number,
+  moment: Moment,
+): string | null {
+  // 0.2.92 forgets its entries when it ends, 0.3.330 takes them up again when the conversation is resumed (measured).
+  const forgets = facts?.environment.sdkVersion?.startsWith('0.2.') ?? false;
+  const isToCome = (alarm: Alarm): boolean =>
+    alarm.lastFireMs + ALARM_SLACK_MS > moment.wallMs && !(forgets && alarm.setAtMs < startedAtMs);
+  const alarm = transcript?.alarms.find(isToCome);
+  if (!alarm) return null;
+  const until = Number.isFinite(alarm.lastFireMs) ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';
+  return `it waits for an alarm that it set itself (${alarm.tool})${until}`;
+}
+
+function clayOf(keeper: Keeper): ClayEvidence {
+  if (keeper.state === 'dead') return { state: 'dead', home: keeper.home };
+  const { daemon, answer } = keeper.look;
+  if (!answer.ok) return { state: 'silent', pid: daemon.pid, home: daemon.home, error: answer.failure.detail };
+  const busyProjects = answer.value.projects.filter(isInTurn).map((project) => project.slug);
+  return { state: 'answered', pid: daemon.pid, home: daemon.home, busyProjects };
+}
+
+/** The project by the folder in which Clay keeps the journal, else by the working directory. */
+function projectOf(keeper: Keeper, cwd: string | null, journalFolder: string | null): Project | null {
+  const projects = projectsOf(keeper);
+  const byJournal = projects.filter(
+    ({ path }) => encodeFolder(path) === journalFolder || encodeFolderAsOlderClay(path) === journalFolder,
+  );
+  const byCwd = projects.filter(({ path }) => cwd !== null && (cwd === path || cwd.startsWith(`${path}/`)));
+  const mine = byJournal.length > 0 ? byJournal : byCwd.sort((a, b) => b.path.length - a.path.length).slice(0, 1);
+  const [first] = mine;
+  // Different paths may be encoded alike: a turn in any of them counts.
+  return first ? { slug: first.slug, path: first.path, inTurn: mine.some((each) => each.inTurn) } : null;
+}
+
+function projectsOf(keeper: Keeper): Project[] {
+  const resting = (folders: readonly ProjectFolder[]): Project[] =>
+    folders.map((folder) => ({ ...folder, inTurn: false }));
+  if (keeper.state === 'living') {
+    const { answer, daemon } = keeper.look;
+    return answer.ok ? answer.value.projects.map(projectIn) : resting(daemon.projects);
+  }
+  const file = readDaemonFile(`${keeper.home}/daemon.json`, keeper.uid);
+  return file.ok ? resting(projectFolders(file.value)) : [];
+}
+
+const projectIn = (project: ClayProject): Project => ({
+  slug: project.slug,
+  path: project.path,
+  inTurn: isInTurn(project),
+});

@@ -1,0 +1,153 @@
+import { realpathSync } from 'node:fs';
+import { askClay } from '../clay/api.ts';
+import { type Daemon, type HomeLook, lookAtHome } from '../clay/daemon.ts';
+import { attempt } from '../files.ts';
+import { type Evidence, keyOf } from '../judge/evidence.ts';
+import { readStat } from '../proc/stat.ts';
+import { findBlindness } from './blindness.ts';
+import { type Candidate, type ClayLook, findCandidates } from './candidates.ts';
+import { collectEvidence, type FactsByProcess } from './collect.ts';
+import type { Homes } from './homes.ts';
+import type { Host, Moment } from './host.ts';
+import { type Abandoned, isReparented, lookOverProcesses } from './process-table.ts';
+
+/** What one look found. */
+export type Observation = {
+  readonly at: Moment;
+  readonly clays: readonly ClayLook[];
+  readonly candidates: readonly Candidate[];
+  readonly homes: readonly HomeLook[];
+  /** Why the process table could not be looked over, else null. */
+  readonly tableProblem: string | null;
+  readonly evidence: readonly Evidence[];
+  readonly facts: FactsByProcess;
+};
+
+/** A Clay, and the candidates found below it. */
+type ClayFinding = ClayLook & { readonly candidates: readonly Candidate[] };
+
+/** What the looks of one run know from those before; kept by whoever looks. */
+export type Memory = {
+  readonly facts: FactsByProcess;
+  /** Homes that only the process table led to. */
+  readonly foundHomes: Set<string>;
+  abandoned: Abandoned[];
+  /** The daemons of the last look, by {@link keyOf}; a blindness is looked for once for each. */
+  daemons: Map<string, { readonly blind: string | null }>;
+  /** When the process table was last looked over; monotonic, ms. */
+  tableAtMs: number | null;
+  tableProblem: string | null;
+};
+
+/** The memory of somebody who has not looked yet. */
+export const emptyMemory = (): Memory => ({
+  facts: new Map(),
+  foundHomes: new Set(),
+  abandoned: [],
+  daemons: new Map(),
+  tableAtMs: null,
+  tableProblem: null,
+});
+
+/** While there is no Clay at all, one without a known home may come at any time; a look for it costs 15 ms. */
+const TABLE_INTERVAL_WITHOUT_CLAY_MS = 60_000;
+
+/**
+ * One look at everything: finds the daemons, asks them side by side, and collects the evidence on their `claude`
+ * processes. The process table is looked over only at the first look, when a daemon comes or goes, and now and then
+ * while there is none.
+ */
+export async function observe(host: Host, homes: Homes, memory: Memory, clock: () => Moment): Promise<Observation> {
+  let looks = lookAtHomes(host, homes, memory);
+  if (tableIsDue(looks, memory, clock())) {
+    await lookOver(host, homes, memory, daemonsOf(looks).length === 0);
+    memory.tableAtMs = clock().monotonicMs;
+    looks = lookAtHomes(host, homes, memory);
+  }
+
+  const clays = await lookAtClays(host, daemonsOf(looks), memory);
+  const candidates = [...clays.flatMap((clay) => clay.candidates), ...abandonedCandidates(host, clays, memory)];
+  const at = clock();
+  const evidence = collectEvidence(host, candidates, memory.facts, at);
+  return { at, clays, candidates, homes: looks, tableProblem: memory.tableProblem, evidence, facts: memory.facts };
+}
+
+/** Looks over the process table for daemons that no home leads to, and for what dead ones left behind. */
+async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: boolean): Promise<void> {
+  const table = await lookOverProcesses(host, homes.discover === 'own');
+  const onlyThese = homes.discover === 'nothing';
+  memory.tableProblem = table.problem;
+  memory.abandoned = table.abandoned.filter(
+    (each) => !onlyThese || homes.paths.some((path) => isSameFolder(path, each.home)),
+  );
+  // Root looks after the whole machine; a user's own reaper stops at the first home that leads to a Clay.
+  if (homes.discover === 'machine' || (homes.discover === 'own' && noDaemonYet)) {
+    for (const home of table.homes) memory.foundHomes.add(home);
+  }
+}
+
+function lookAtHomes(host: Host, homes: Homes, memory: Memory): HomeLook[] {
+  const paths = new Set([...homes.paths, ...memory.foundHomes]);
+  return [...paths].map((home) => lookAtHome(host.procRoot, home));
+}
+
+/** Each daemon once, whatever number of paths lead to it. */
+function daemonsOf(looks: readonly HomeLook[]): Daemon[] {
+  const daemons = new Map<string, Daemon>();
+  for (const daemon of looks.flatMap((look) => look.daemons)) {
+    if (!daemons.has(keyOf(daemon))) daemons.set(keyOf(daemon), daemon);
+  }
+  return [...daemons.values()];
+}
+
+function tableIsDue(looks: readonly HomeLook[], memory: Memory, now: Moment): boolean {
+  if (memory.tableAtMs === null) return true;
+  const daemons = daemonsOf(looks).map(keyOf);
+  if (daemons.length === 0 && memory.daemons.size === 0) {
+    return now.monotonicMs - memory.tableAtMs >= TABLE_INTERVAL_WITHOUT_CLAY_MS;
+  }
+  return daemons.length !== memory.daemons.size || daemons.some((key) => !memory.daemons.has(key));
+}
+
+async function lookAtClays(host: Host, daemons: readonly Daemon[], memory: Memory): Promise<ClayFinding[]> {
+  const clays = await Promise.all(
+    daemons.map(async (daemon): Promise<ClayFinding> => {
+      const answer = await askClay(daemon.socketPath, daemon.pid);
+      const known = memory.daemons.get(keyOf(daemon));
+      // One that was blind is tried again: the administrator may have mended it.
+      const blind = known && known.blind === null ? null : findBlindness(host, daemon, answer);
+      const look = { daemon, answer, blind };
+      const found = findCandidates(host, look);
+      if (found.ok) return { ...look, candidates: found.value };
+      return {
+        ...look,
+        blind: `cannot read the children of Clay ${daemon.pid}: ${found.failure.detail}`,
+        candidates: [],
+      };
+    }),
+  );
+  memory.daemons = new Map(clays.map((clay) => [keyOf(clay.daemon), { blind: clay.blind }]));
+  return clays;
+}
+
+/**
+ * The abandoned processes that are still there. One that began while the Clay that lives in its home was there already
+ * cannot have been left behind by an earlier one, so it is nobody's leftover that we know of.
+ */
+function abandonedCandidates(host: Host, clays: readonly ClayLook[], memory: Memory): Candidate[] {
+  const candidates = memory.abandoned.flatMap((each): Candidate[] => {
+    const stat = readStat(host.procRoot, each.pid);
+    if (!stat.ok || stat.value.startTicks !== each.startTicks || !isReparented(host, stat.value)) return [];
+    const living = clays.find((clay) => isSameFolder(clay.daemon.home, each.home));
+    if (living && living.daemon.startTicks <= each.startTicks) return [];
+    const keeper = { state: 'dead', home: each.home, uid: each.uid } as const;
+    return [{ stat: stat.value, keeper, expected: { uid: each.uid, ppid: stat.value.ppid } }];
+  });
+  memory.abandoned = memory.abandoned.filter((each) => candidates.some((candidate) => candidate.stat.pid === each.pid));
+  return candidates;
+}
+
+function isSameFolder(one: string, other: string): boolean {
+  const real = attempt(one, () => [realpathSync(one), realpathSync(other)]);
+  return one === other || (real.ok && real.value[0] === real.value[1]);
+}

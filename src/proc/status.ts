@@ -1,0 +1,39 @@
+import { fail, ok, type Result } from '../files.ts';
+import { readProcText } from './read.ts';
+
+/** What /proc/PID/status says (proc_pid_status(5)); only the fields that are used. */
+export type Status = {
+  /** Real, effective, saved and file system uid. */
+  readonly uids: readonly [number, number, number, number];
+  /** How deep below the /proc mount's own pid namespace the process lives: 1 is in that very namespace. */
+  readonly pidNamespaceDepth: number;
+};
+
+/** Parses the text of a status file. */
+export function parseStatus(text: string): Result<Status> {
+  const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(text);
+  const pids = /^NSpid:((?:\t\d+)+)$/m.exec(text);
+  if (!uids || !pids?.[1]) return fail('odd', 'status has no Uid or no NSpid line');
+  return ok({
+    uids: [Number(uids[1]), Number(uids[2]), Number(uids[3]), Number(uids[4])],
+    pidNamespaceDepth: pids[1].split('\t').length - 1,
+  });
+}
+
+/** Reads /proc/PID/status. */
+export function readStatus(procRoot: string, pid: number): Result<Status> {
+  const text = readProcText(`${procRoot}/${pid}/status`);
+  return text.ok ? parseStatus(text.value) : text;
+}
+
+/** The one uid a process runs under, or null if its four uids differ (setuid programs, sudo). */
+export function singleUid(status: Status): number | null {
+  const [first, ...others] = status.uids;
+  return others.every((uid) => uid === first) ? first : null;
+}
+
+/** The effective capabilities as a bit set (capabilities(7)), from the text of a status file; 0 if there are none. */
+export function parseEffectiveCapabilities(text: string): bigint {
+  const line = /^CapEff:\t([0-9a-f]+)$/m.exec(text);
+  return line ? BigInt(`0x${line[1]}`) : 0n;
+}
