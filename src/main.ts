@@ -45,22 +45,22 @@ async function main(): Promise<void> {
   await program.parseAsync();
 }
 
-/** What is wrong, in one line, and the exit status that goes with it. */
+/** Says what is wrong, in one line, and sets the exit status that goes with it. */
 function explainFailure(error: unknown): void {
-  process.exitCode = EXIT.usage;
-  if (error instanceof UsageError) return tell(error.message);
+  const [exit, line] = failureOf(error);
+  process.exitCode = exit;
+  if (line !== null) tell(line);
+}
+
+function failureOf(error: unknown): [exit: number, line: string | null] {
+  if (error instanceof UsageError) return [EXIT.usage, error.message];
+  if (error instanceof CommanderError && error.exitCode === 0) return [EXIT.done, null];
   if (error instanceof CommanderError) {
-    if (error.exitCode === 0) process.exitCode = EXIT.done;
-    else tell(`${error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')} (see clay-reaper --help)`);
-    return;
+    return [EXIT.usage, `${error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')} (see clay-reaper --help)`];
   }
   // Ctrl-C at a question.
-  if (error instanceof Error && error.name === 'ExitPromptError') {
-    process.exitCode = 130;
-    return tell('nothing was ended');
-  }
-  process.exitCode = EXIT.notGone;
-  tell(`this should not have happened: ${error instanceof Error ? error.stack : error}`);
+  if (error instanceof Error && error.name === 'ExitPromptError') return [EXIT.interrupted, 'nothing was ended'];
+  return [EXIT.notGone, `this should not have happened: ${error instanceof Error ? error.stack : error}`];
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

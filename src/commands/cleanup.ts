@@ -1,7 +1,7 @@
 import { UsageError } from '../config/load.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
-import { memory, processTable, screenOf } from '../output/table.ts';
+import { memory, processTable, screenOf, totalsLine } from '../output/table.ts';
 import { settingsOf } from '../service/serve.ts';
 import { type Look, lookOnce, orphansToReap, type Reaped, reap } from '../sweep.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
@@ -56,6 +56,7 @@ async function confirmed(count: number, bytes: number): Promise<boolean> {
 /** "reaped 4 processes, 892 MB back, spared 2 that woke up". */
 function summary(look: Look, reaped: readonly Reaped[], dryRun: boolean): string {
   const due = orphansToReap(look);
+  if (due.length === 0) return `nothing to reap: ${totalsLine(look, new Map())}`;
   if (dryRun) return `would reap ${processes(due.length)}, ${memory(bytesOf(look))}`;
   const spared = reaped.filter(({ ending }) => ending.outcome === 'spared').length;
   return [

@@ -29,10 +29,10 @@ export type ConfigInput = {
 /** The usual place of the configuration file. */
 export function usualFile(input: Pick<ConfigInput, 'environment' | 'asRoot' | 'home'>): string {
   // systemd names the folder that it has made for the service.
-  const folder = input.environment['CONFIGURATION_DIRECTORY'];
+  const folder = input.environment.CONFIGURATION_DIRECTORY;
   if (folder) return `${folder.split(':')[0]}/config.toml`;
   if (input.asRoot) return '/etc/clay-reaper/config.toml';
-  return `${input.environment['XDG_CONFIG_HOME'] || `${input.home}/.config`}/clay-reaper/config.toml`;
+  return `${input.environment.XDG_CONFIG_HOME || `${input.home}/.config`}/clay-reaper/config.toml`;
 }
 
 /** Puts the configuration together; throws a {@link UsageError} that names place, key, value and what is allowed. */

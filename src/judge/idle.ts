@@ -1,5 +1,5 @@
 import type { Evidence } from './evidence.ts';
-import type { Limits, Now } from './limits.ts';
+import type { Now } from './limits.ts';
 
 /** File times and the clock are not read at the same moment; times ahead by less than this are now. */
 const CLOCK_SLACK_MS = 2_000;
@@ -27,12 +27,13 @@ export function futureHappenings(evidence: Evidence, now: Now): Happening[] {
 /**
  * For how long nothing can have happened, by what is written down alone; ms.
  * A process that cannot be tied to its conversation has nothing written down: 0, and only time seen by us can count.
+ * One whose conversation Clay has deleted may have none of it left: it cannot be idle for longer than it lives.
  */
-export function writtenIdleMs(evidence: Evidence, limits: Limits, now: Now): number {
+export function writtenIdleMs(evidence: Evidence, now: Now): number {
   const written = happenings(evidence);
-  if (evidence.sessionId === null || (written.length === 0 && evidence.journal.state === 'unknown')) return 0;
-  const latest = Math.max(0, ...written.map((each) => each.atMs));
-  return Math.max(0, Math.min(now.wallMs - latest, evidence.ageMs - limits.minAgeMs));
+  if (evidence.sessionId === null) return 0;
+  if (written.length === 0) return evidence.journal.state === 'missing' ? evidence.ageMs : 0;
+  return Math.max(0, now.wallMs - Math.max(...written.map((each) => each.atMs)));
 }
 
 /** What the last look at a process found of its idle time. */
@@ -42,8 +43,8 @@ export type IdleWatch = { readonly atMs: number; readonly idleMs: number };
  * The idle time at this look; ms. Between two looks it grows by what passed on the monotonic clock and by no more, so
  * that neither a clock that is set nor a night of suspension makes a process idle; what is written down can only shorten it.
  */
-export function idleTime(last: IdleWatch | null, evidence: Evidence, limits: Limits, now: Now): number {
-  const writtenMs = writtenIdleMs(evidence, limits, now);
+export function idleTime(last: IdleWatch | null, evidence: Evidence, now: Now): number {
+  const writtenMs = writtenIdleMs(evidence, now);
   if (last === null) return writtenMs;
   const seenMs = last.idleMs + Math.max(0, now.monotonicMs - last.atMs);
   return evidence.sessionId === null ? seenMs : Math.min(seenMs, writtenMs);

@@ -74,7 +74,7 @@ function judgeOne(
 
   // Not having measured yet protects, but is nothing that happened: the idle time does not start again for it.
   const nothingHappened = reasons.length === 0 || (cpu.use === null && reasons.every((each) => each.code === 'cpu'));
-  const idleMs = nothingHappened ? idleTime(last?.idle ?? null, evidence, limits, now) : 0;
+  const idleMs = nothingHappened ? idleTime(last?.idle ?? null, evidence, now) : 0;
   const watch = { cpu: cpu.watch, connections, idle: { atMs: now.monotonicMs, idleMs } };
 
   if (reasons.length > 0) return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch };

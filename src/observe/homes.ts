@@ -59,7 +59,7 @@ export function homesOfThisMachine(procRoot: string, configured: readonly string
   const passwd = attempt('/etc/passwd', () => readFileSync('/etc/passwd', 'utf8'));
   return chooseHomes({
     configured,
-    clayHome: process.env['CLAY_HOME'],
+    clayHome: process.env.CLAY_HOME,
     home: homedir(),
     privileged: isPrivileged(procRoot),
     passwd: passwd.ok ? passwd.value : '',

@@ -1,8 +1,8 @@
 import type { Look, Reaped } from '../sweep.ts';
 import { failedCount } from './report.ts';
 
-/** The exit statuses of all commands; people script against them. */
-export const EXIT = { done: 0, notGone: 1, usage: 2, nothingFound: 3, leftAlone: 4 } as const;
+/** The exit statuses of all commands; people script against them. 130: Ctrl-C, as shells count it. */
+export const EXIT = { done: 0, notGone: 1, usage: 2, nothingFound: 3, leftAlone: 4, interrupted: 130 } as const;
 
 /** The exit status of a one-shot: what should be gone and is not weighs most. */
 export function exitStatus(look: Look, reaped: readonly Reaped[] = []): number {

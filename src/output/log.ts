@@ -36,7 +36,7 @@ export async function openLog(level: string): Promise<Log> {
   const destination = pino.destination({ fd: 2, sync: true });
   const write = process.stderr.isTTY
     ? await prettyWriter(destination)
-    : process.env['JOURNAL_STREAM']
+    : process.env.JOURNAL_STREAM
       ? journalWriter(destination)
       : plainWriter(destination);
   return pino(
@@ -65,7 +65,7 @@ const journalWriter =
 async function prettyWriter(to: DestinationStream): Promise<(line: string) => void> {
   const { prettyFactory } = await import('pino-pretty');
   const pretty = prettyFactory({
-    colorize: !process.env['NO_COLOR'],
+    colorize: !process.env.NO_COLOR,
     ignore: 'event',
     translateTime: 'SYS:HH:MM:ss',
     singleLine: true,

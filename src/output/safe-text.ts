@@ -1,7 +1,8 @@
-// C0 and C1 controls, DEL, and the marks that turn the direction of text or hide it: what others wrote must neither
-// steer a terminal nor look like something else.
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-const UNSAFE_IN_JSON = new RegExp(UNSAFE.source.replace('\\u0000-\\u001f', ''), 'g');
+// Controls, invisible marks such as those that turn the direction of text, and Unicode's own line breaks: what others
+// wrote must neither steer a terminal nor look like something else.
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+/** The same but for those that JSON itself escapes or that stand between its values. */
+const UNSAFE_IN_JSON = /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /** The longest text of somebody else's that a person is shown. */
 const MAX_LENGTH = 400;
@@ -12,6 +13,11 @@ export function safeText(text: string): string {
   return short.replace(UNSAFE, '\ufffd');
 }
 
-/** JSON text with the same characters escaped; it stays the same value. */
+/** JSON text with such characters escaped; its value stays the same. */
 export const safeJson = (json: string): string =>
-  json.replace(UNSAFE_IN_JSON, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  json.replace(UNSAFE_IN_JSON, (character) =>
+    Array.from({ length: character.length }, (_, at) => {
+      const unit = character.charCodeAt(at).toString(16).padStart(4, '0');
+      return `\\u${unit}`;
+    }).join(''),
+  );

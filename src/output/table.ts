@@ -14,7 +14,7 @@ export type Screen = { readonly columns: number; readonly colour: boolean };
 export function screenOf(stream: NodeJS.WriteStream): Screen {
   return {
     columns: stream.columns ?? 80,
-    colour: stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
+    colour: stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
   };
 }
 
@@ -92,5 +92,6 @@ export const memory = (bytes: number): string => prettyBytes(bytes, { maximumFra
 /** The last line under a table: how many of each verdict, and their memory. */
 export function totalsLine(look: Look, usage: UsageByPid): string {
   const { totals } = statusReport(look, usage);
-  return `${totals.processes} claude processes, ${memory(totals.rssBytes)}: ${totals.protected} protected, ${totals.grace} in grace, ${totals.reap} to reap (${memory(totals.reapBytes)})`;
+  const toReap = totals.reap > 0 ? ` (${memory(totals.reapBytes)})` : '';
+  return `${totals.processes} claude processes, ${memory(totals.rssBytes)}: ${totals.protected} protected, ${totals.grace} in grace, ${totals.reap} to reap${toReap}`;
 }
