@@ -1,15 +1,36 @@
 import { defineConfig } from 'vitest/config';
 
 /** Real processes are started and ended: files run one after the other, so that two cores are not fought over. */
-const withProcesses = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 60_000 };
+const withProcesses = {
+  globalSetup: 'test/support/build.ts',
+  fileParallelism: false,
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+};
 
 export default defineConfig({
   test: {
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...withProcesses } },
-      { test: { name: 'claude', include: ['test/claude/*.test.ts'], ...withProcesses, testTimeout: 180_000, hookTimeout: 240_000 } },
-      { test: { name: 'systemd', include: ['test/systemd/*.test.ts'], ...withProcesses, testTimeout: 180_000, hookTimeout: 300_000 } },
+      {
+        test: {
+          name: 'claude',
+          include: ['test/claude/*.test.ts'],
+          ...withProcesses,
+          testTimeout: 180_000,
+          hookTimeout: 240_000,
+        },
+      },
+      {
+        test: {
+          name: 'systemd',
+          include: ['test/systemd/*.test.ts'],
+          ...withProcesses,
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+        },
+      },
     ],
   },
 });
