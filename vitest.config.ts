@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { everyTestRan } from './test/support/every-test-ran.ts';
 
 /** Real processes are started and ended: files run one after the other, so that two cores are not fought over. */
 const withProcesses = {
@@ -10,6 +11,7 @@ const withProcesses = {
 
 export default defineConfig({
   test: {
+    reporters: ['default', everyTestRan],
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...withProcesses } },
