@@ -110,7 +110,11 @@ export async function reap(
   const left = orphans.slice(settings.maxKillsPerSweep).map(
     (judgement): Reaped => ({
       judgement,
-      ending: { outcome: 'spared', why: `max_kills_per_sweep = ${settings.maxKillsPerSweep}: left to the next sweep` },
+      ending: {
+        outcome: 'spared',
+        why: `max_kills_per_sweep = ${settings.maxKillsPerSweep}: left to the next sweep`,
+        silent: false,
+      },
     }),
   );
   if (chosen.length === 0) return left;
@@ -173,20 +177,26 @@ function lookAgain(settings: SweepSettings, found: Look, candidate: Candidate, b
 
 /** Whether a second look agrees with the first, in which a shorter wait may have applied (`max_parked`). */
 function secondOpinion(again: Judgement, first: IdleOrphan): LastLook {
-  if (again.verdict === 'protected')
-    return { spare: again.reasons.map((reason) => `${reason.code}: ${reason.detail}`).join('; ') };
-  if (again.orphan !== first.orphan) return { spare: `it is no longer ${first.orphan}, but ${again.orphan}` };
-  if (again.idleMs < first.waitMs) return { spare: 'something has just happened in its conversation' };
+  if (again.verdict === 'protected') {
+    const why = again.reasons.map((reason) => `${reason.code}: ${reason.detail}`).join('; ');
+    return spare(why, again.evidence);
+  }
+  if (again.orphan !== first.orphan)
+    return spare(`it is no longer ${first.orphan}, but ${again.orphan}`, again.evidence);
+  if (again.idleMs < first.waitMs) return spare('something has just happened in its conversation', again.evidence);
   return 'go';
 }
 
 /** What Clay says right before SIGKILL; whatever is not a clear word that nothing is going on spares the process. */
 function claysWord(evidence: Evidence): LastLook {
-  const { clay } = evidence;
-  const objection =
-    evidence.doubts[0] ??
-    (clay.state === 'silent' ? `Clay's API: ${clay.error}` : null) ??
-    openTurn(evidence) ??
-    processing(evidence);
-  return objection === null ? 'go' : { spare: objection };
+  const { clay, doubts } = evidence;
+  const silence = clay.state === 'silent' ? `Clay's API: ${clay.error}` : null;
+  const objection = doubts[0] ?? silence ?? openTurn(evidence) ?? processing(evidence);
+  return objection === null ? 'go' : spare(objection, evidence);
 }
+
+const spare = (why: string, evidence: Evidence): LastLook => ({
+  outcome: 'spared',
+  why,
+  silent: evidence.clay.state === 'silent',
+});

@@ -1,6 +1,6 @@
-import { connect } from 'node:net';
+import { Socket } from 'node:net';
 import * as v from 'valibot';
-import { fail, ok, type Result } from '../files.ts';
+import { fail, failureOf, ok, type Result } from '../files.ts';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
@@ -34,7 +34,7 @@ export function askClay(socketPath: string, expectedPid: number, limitMs = API_L
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    const socket = connect(socketPath);
+    const socket = new Socket();
     const finish = (result: Result<ClayStatus>): void => {
       clearTimeout(timer);
       socket.destroy();
@@ -55,6 +55,12 @@ export function askClay(socketPath: string, expectedPid: number, limitMs = API_L
       else if (bytes > MAX_ANSWER_BYTES) finish(fail('odd', `its answer is longer than ${MAX_ANSWER_BYTES} bytes`));
     });
     socket.on('close', () => finish(fail('odd', 'it closed the connection before its answer was whole')));
+    try {
+      socket.connect(socketPath);
+    } catch (error) {
+      // A path that can be no socket's is refused before anything is tried.
+      finish(failureOf(error, socketPath));
+    }
   });
 }
 

@@ -2,6 +2,7 @@ import { UsageError } from '../config/load.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
 import { memory, processTable, screenOf, totalsLine } from '../output/table.ts';
+import { recordReaped } from '../service/record.ts';
 import { settingsOf } from '../service/serve.ts';
 import { type Look, lookOnce, orphansToReap, type Reaped, reap } from '../sweep.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
@@ -35,6 +36,8 @@ export async function cleanup(options: CleanupOptions): Promise<number> {
     !dryRun && orphans.length > 0 && (options.yes || (await confirmed(orphans.length, bytesOf(look))))
       ? await reap(settings, look, orphans, null)
       : [];
+  const unrecorded = recordReaped(reaped, Date.now());
+  if (unrecorded !== undefined) tell(unrecorded);
   if (options.json) printJson(cleanupReport(look, reaped, dryRun));
   else show(summary(look, reaped, dryRun));
   const exit = exitStatus(look, reaped);

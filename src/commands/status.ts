@@ -25,5 +25,5 @@ export async function status(options: CommonOptions & { readonly json?: boolean 
 
 /** One line for the person, on stderr. */
 export const tell = (line: string): void => {
-  process.stderr.write(`clay-reaper: ${safeText(line)}\n`);
+  process.stderr.write(`clay-reaper: ${safeText(line, 2000)}\n`);
 };

@@ -17,8 +17,8 @@ export type Observation = {
   readonly clays: readonly ClayLook[];
   readonly candidates: readonly Candidate[];
   readonly homes: readonly HomeLook[];
-  /** Why the process table could not be looked over, else null. */
-  readonly tableProblem: string | null;
+  /** What the last look over the process table has to say, where it found no Clay: a trouble, or a hint. */
+  readonly tableNote: string | null;
   readonly evidence: readonly Evidence[];
   readonly facts: FactsByProcess;
 };
@@ -36,7 +36,7 @@ export type Memory = {
   daemons: Map<string, { readonly blind: string | null }>;
   /** When the process table was last looked over; monotonic, ms. */
   tableAtMs: number | null;
-  tableProblem: string | null;
+  tableNote: string | null;
 };
 
 /** The memory of somebody who has not looked yet. */
@@ -46,7 +46,7 @@ export const emptyMemory = (): Memory => ({
   abandoned: [],
   daemons: new Map(),
   tableAtMs: null,
-  tableProblem: null,
+  tableNote: null,
 });
 
 /** While there is no Clay at all, one without a known home may come at any time; a look for it costs 15 ms. */
@@ -69,14 +69,14 @@ export async function observe(host: Host, homes: Homes, memory: Memory, clock: (
   const candidates = [...clays.flatMap((clay) => clay.candidates), ...abandonedCandidates(host, clays, memory)];
   const at = clock();
   const evidence = collectEvidence(host, candidates, memory.facts, at);
-  return { at, clays, candidates, homes: looks, tableProblem: memory.tableProblem, evidence, facts: memory.facts };
+  return { at, clays, candidates, homes: looks, tableNote: memory.tableNote, evidence, facts: memory.facts };
 }
 
 /** Looks over the process table for daemons that no home leads to, and for what dead ones left behind. */
 async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: boolean): Promise<void> {
   const table = await lookOverProcesses(host, homes.discover === 'own');
   const onlyThese = homes.discover === 'nothing';
-  memory.tableProblem = table.problem;
+  memory.tableNote = table.problem ?? hintAt(table.foreignDaemons);
   memory.abandoned = table.abandoned.filter(
     (each) => !onlyThese || homes.paths.some((path) => isSameFolder(path, each.home)),
   );
@@ -146,6 +146,11 @@ function abandonedCandidates(host: Host, clays: readonly ClayLook[], memory: Mem
   memory.abandoned = memory.abandoned.filter((each) => candidates.some((candidate) => candidate.stat.pid === each.pid));
   return candidates;
 }
+
+const hintAt = (foreignDaemons: readonly number[]): string | null =>
+  foreignDaemons.length === 0
+    ? null
+    : `Clay ${foreignDaemons.join(', ')} of another user runs here: run clay-reaper as root for it`;
 
 function isSameFolder(one: string, other: string): boolean {
   const real = attempt(one, () => [realpathSync(one), realpathSync(other)]);

@@ -17,6 +17,8 @@ export type TableLook = {
   /** The homes that running Clay daemons name in their environment. */
   readonly homes: readonly string[];
   readonly abandoned: readonly Abandoned[];
+  /** The pids of what looks like other users' Clay daemons, when only this user's own processes were wanted. */
+  readonly foreignDaemons: readonly number[];
   /** Why the table could not be looked over (no `ps` on this machine), else null. */
   readonly problem: string | null;
 };
@@ -24,7 +26,8 @@ export type TableLook = {
 /** Looks over all processes that this user may look into, or only over its own ones. */
 export async function lookOverProcesses(host: Host, onlyOwn: boolean): Promise<TableLook> {
   const processes = await psList().catch((error: Error) => error);
-  if (processes instanceof Error) return { homes: [], abandoned: [], problem: `ps does not run: ${processes.message}` };
+  if (processes instanceof Error)
+    return { homes: [], abandoned: [], foreignDaemons: [], problem: `ps does not run: ${processes.message}` };
   const own = process.geteuid?.();
   const mine = processes.filter((each) => !onlyOwn || each.uid === own);
   const homes = mine.flatMap((each) =>
@@ -33,7 +36,10 @@ export async function lookOverProcesses(host: Host, onlyOwn: boolean): Promise<T
   const abandoned = mine.flatMap((each) =>
     /(^|\/)claude( |$)/.test(each.cmd ?? '') ? (abandonedClaude(host, each.pid) ?? []) : [],
   );
-  return { homes: [...new Set(homes)], abandoned, problem: null };
+  const foreignDaemons = processes
+    .filter((each) => !mine.includes(each) && / \S*clay-server\/lib\/daemon\.js/.test(each.cmd ?? ''))
+    .map((each) => each.pid);
+  return { homes: [...new Set(homes)], abandoned, foreignDaemons, problem: null };
 }
 
 function homeOfDaemon(host: Host, pid: number): string | null {

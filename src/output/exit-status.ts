@@ -8,7 +8,8 @@ export const EXIT = { done: 0, notGone: 1, usage: 2, nothingFound: 3, leftAlone:
 export function exitStatus(look: Look, reaped: readonly Reaped[] = []): number {
   if (failedCount(reaped) > 0) return EXIT.notGone;
   if (look.clays.length === 0 && look.judgements.length === 0) return EXIT.nothingFound;
-  return complaints(look).length > 0 ? EXIT.leftAlone : EXIT.done;
+  const silenced = reaped.some(({ ending }) => ending.outcome === 'spared' && ending.silent);
+  return silenced || complaints(look).length > 0 ? EXIT.leftAlone : EXIT.done;
 }
 
 /** What kept the reaper from its job, a line each: Clays that gave no usable answer, and processes that could not be read. */
@@ -29,7 +30,7 @@ export function complaints(look: Look): string[] {
 }
 
 /** One line that says where Clay was looked for, and what to do. */
-export function nothingFound(look: Pick<Look, 'homes' | 'tableProblem'>): string {
+export function nothingFound(look: Pick<Look, 'homes' | 'tableNote'>): string {
   // As root there may be hundreds of homes: those that say something come first, the rest are counted.
   const telling = look.homes.filter((each) => each.refusals.length > 0 || !each.nothing?.endsWith(' is not there'));
   const silent = look.homes.filter((each) => !telling.includes(each));
@@ -40,7 +41,7 @@ export function nothingFound(look: Pick<Look, 'homes' | 'tableProblem'>): string
     ...(silent.length > 4
       ? [`${silent.length} homes without a daemon.json`]
       : silent.map((each) => `${each.home} (no daemon.json)`)),
-    ...(look.tableProblem === null ? [] : [look.tableProblem]),
   ];
-  return `no Clay daemon found; looked in ${words.join(', ')} and among the running processes; start Clay or name its home with --clay-home DIR`;
+  const note = look.tableNote === null ? '' : `; ${look.tableNote}`;
+  return `no Clay daemon found; looked in ${words.join(', ')} and among the running processes${note}; start Clay or name its home with --clay-home DIR`;
 }

@@ -20,6 +20,7 @@ export type LogEvent =
   | 'sweep-failed'
   | 'reloaded'
   | 'reload-refused'
+  | 'trouble'
   | 'stopped';
 
 /** The log of the service. */
@@ -34,6 +35,8 @@ const JOURNAL_PRIORITY: Readonly<Record<string, number>> = { trace: 7, debug: 7,
  */
 export async function openLog(level: string): Promise<Log> {
   const destination = pino.destination({ fd: 2, sync: true });
+  // A log that nobody takes any more must not end the service.
+  destination.on('error', () => {});
   const write = process.stderr.isTTY
     ? await prettyWriter(destination)
     : process.env.JOURNAL_STREAM

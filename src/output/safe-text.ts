@@ -8,8 +8,8 @@ const UNSAFE_IN_JSON = /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu;
 const MAX_LENGTH = 400;
 
 /** Text from others as it may be shown on a terminal: without control characters, and not endless. */
-export function safeText(text: string): string {
-  const short = text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
+export function safeText(text: string, maxLength = MAX_LENGTH): string {
+  const short = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
   return short.replace(UNSAFE, '\ufffd');
 }
 

@@ -13,10 +13,13 @@ export type Ending =
   | { readonly outcome: 'survived'; readonly signal: 'SIGTERM' | 'SIGKILL' | null; readonly why: string }
   /** It was gone before anything was sent. */
   | { readonly outcome: 'vanished' }
-  | { readonly outcome: 'spared'; readonly why: string };
+  | Spared;
 
-/** What a last look before a signal says: go on, it is gone, or why it is to be spared. */
-export type LastLook = 'go' | 'gone' | { readonly spare: string };
+/** It was judged `reap`, and a last look says otherwise; `silent`: because its Clay gave no usable answer. */
+export type Spared = { readonly outcome: 'spared'; readonly why: string; readonly silent: boolean };
+
+/** What a last look before a signal says: go on, it is gone, or it is to be spared. */
+export type LastLook = 'go' | 'gone' | Spared;
 
 /** A process to end, and whom to ask before each signal. */
 export type Order = {
@@ -43,7 +46,7 @@ export async function endProcess(host: Host, order: Order, abort: AbortSignal | 
   const { id } = order;
   const { look, descendants } = order.beforeTerm();
   if (look === 'gone') return { outcome: 'vanished' };
-  if (look !== 'go') return { outcome: 'spared', why: look.spare };
+  if (look !== 'go') return look;
   const termed = sendSignal(host, id, 'SIGTERM');
   if (termed === 'gone') return { outcome: 'vanished' };
   if (termed === 'denied') return { outcome: 'survived', signal: null, why: 'it may not be signalled' };
@@ -53,7 +56,7 @@ export async function endProcess(host: Host, order: Order, abort: AbortSignal | 
 
   const word = await order.beforeKill();
   if (word === 'gone') return { outcome: 'terminated', signal: 'SIGTERM' };
-  if (word !== 'go') return { outcome: 'spared', why: `after SIGTERM: ${word.spare}` };
+  if (word !== 'go') return { ...word, why: `after SIGTERM: ${word.why}` };
   if (abort?.aborted) return null;
   const below = merge(descendants, descendantsNow(host, id));
   const killed = sendSignal(host, id, 'SIGKILL');

@@ -1,12 +1,14 @@
 import { limitsOf } from '../config/limits.ts';
-import type { LoadedConfig } from '../config/load.ts';
-import { UsageError } from '../config/load.ts';
+import { type LoadedConfig, UsageError } from '../config/load.ts';
 import { homesOfThisMachine } from '../observe/homes.ts';
 import type { Host } from '../observe/host.ts';
 import type { Log } from '../output/log.ts';
 import { pause } from '../reap/signals.ts';
-import { emptyState, look, type Reaped, type SweepSettings, sweep } from '../sweep.ts';
+import { emptyState, type Look, look, type Reaped, type SweepSettings, type SweepState, sweep } from '../sweep.ts';
 import { narrate, nothingTold } from './narrate.ts';
+import { createNotifier } from './notify.ts';
+import { recordReaped } from './record.ts';
+import { addToTally, emptyTally, inWords } from './tally.ts';
 
 /** What the service runs on. */
 export type Service = {
@@ -21,19 +23,35 @@ export type Service = {
 /** How long a sweep that is cut short may take to let go of what it has in hand. */
 const LET_GO_MS = 700;
 
+/** What a sweep can take beside `kill_after`: asking Clay twice, a SIGKILL, and what that leaves behind. */
+const SWEEP_TAKES_MS = 20_000;
+
 /** Sweeps again and again until SIGTERM or SIGINT. SIGHUP reads the configuration again. */
 export async function serve(service: Service): Promise<void> {
   const { host, log } = service;
+  const notifier = createNotifier(process.env);
   const stop = new AbortController();
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()));
+  const state = emptyState();
   let { config } = service.first;
   let settings = settingsOf(host, service.first);
+  let told = nothingTold;
+  let tally = emptyTally;
   let stoppedBy = '';
+  let isReady = false;
+
+  const complain = (problem: string | undefined): void => {
+    if (problem !== undefined) log.warn({ event: 'trouble', error: problem }, problem);
+  };
+  const ready = async (): Promise<void> =>
+    complain(await notifier.ready(inWords(tally), config.poll_interval + config.kill_after + SWEEP_TAKES_MS));
 
   const onStop = (signal: NodeJS.Signals): void => {
     stoppedBy ||= signal;
     stop.abort();
   };
-  const onReload = (): void => {
+  const onReload = async (): Promise<void> => {
+    complain(await notifier.reloading());
     try {
       const loaded = service.load();
       config = loaded.config;
@@ -47,27 +65,30 @@ export async function serve(service: Service): Promise<void> {
         `the configuration stays as it was: ${error.message}`,
       );
     }
+    if (isReady) await ready();
   };
-  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()));
-  process.on('SIGTERM', onStop).on('SIGINT', onStop).on('SIGHUP', onReload);
+  process
+    .on('SIGTERM', onStop)
+    .on('SIGINT', onStop)
+    .on('SIGHUP', () => void onReload());
 
-  log.info(
-    { event: 'started', version: service.version, dryRun: config.dry_run, file: service.first.file },
-    'clay-reaper started',
-  );
-  const state = emptyState();
-  let told = nothingTold;
+  const sweepOnce = async (): Promise<void> => {
+    const { found, reaped } = await sweepOrLook(settings, state, config.dry_run, stop.signal);
+    const story = narrate(told, found, reaped, config.dry_run);
+    told = story.told;
+    for (const { level, event, message, fields } of story.lines) log[level]({ event, ...fields }, message);
+    complain(recordReaped(reaped, Date.now()));
+    tally = addToTally(tally, found, reaped);
+    // Its first sweep reaps nothing, for nothing is measured yet: it is the proof that the work can be done.
+    if (isReady) return complain(await notifier.swept(inWords(tally)));
+    isReady = true;
+    await ready();
+  };
+
+  log.info({ event: 'started', version: service.version, dryRun: config.dry_run, file: service.first.file }, 'started');
   while (!stop.signal.aborted) {
     const begun = performance.now();
-    const work = async (): Promise<void> => {
-      const { found, reaped } = config.dry_run
-        ? await dryRun(settings, state)
-        : await realRun(settings, state, stop.signal);
-      const story = narrate(told, found, reaped, config.dry_run);
-      told = story.told;
-      for (const { level, event, message, fields } of story.lines) log[level]({ event, ...fields }, message);
-    };
-    const done = work().catch((error: unknown) => {
+    const done = sweepOnce().catch((error: unknown) => {
       log.error({ event: 'sweep-failed', error: String(error) }, `this sweep failed, the next one follows: ${error}`);
     });
     await Promise.race([done, stopped]);
@@ -75,25 +96,21 @@ export async function serve(service: Service): Promise<void> {
     await pause(config.poll_interval - (performance.now() - begun), stop.signal);
   }
   log.info({ event: 'stopped', signal: stoppedBy }, `stopped by ${stoppedBy}`);
+  await notifier.stopping(`stopped by ${stoppedBy}`);
 }
 
-type Swept = { found: Awaited<ReturnType<typeof look>>; reaped: Reaped[] };
-
-async function realRun(
+async function sweepOrLook(
   settings: SweepSettings,
-  state: ReturnType<typeof emptyState>,
+  state: SweepState,
+  dryRun: boolean,
   abort: AbortSignal,
-): Promise<Swept> {
+): Promise<{ found: Look; reaped: Reaped[] }> {
+  if (dryRun) return { found: await look(settings, state), reaped: [] };
   const swept = await sweep(settings, state, abort);
   return { found: swept.look, reaped: swept.reaped };
 }
 
-const dryRun = async (settings: SweepSettings, state: ReturnType<typeof emptyState>): Promise<Swept> => ({
-  found: await look(settings, state),
-  reaped: [],
-});
-
-/** What the configuration says, as the sweep wants it. */
+/** What the configuration says, as the sweep wants it; `now`: both waits are zero. */
 export function settingsOf(host: Host, { config }: LoadedConfig, now = false): SweepSettings {
   return {
     host,

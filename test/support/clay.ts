@@ -345,7 +345,10 @@ async function connectControl(path: string, isRunning: () => boolean): Promise<A
     return tryConnect(path);
   });
   const waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = [];
-  createInterface({ input: socket }).on('line', (line) => {
+  const answers = createInterface({ input: socket });
+  // It passes on what goes wrong with the socket, which is seen by its end.
+  answers.on('error', () => {});
+  answers.on('line', (line) => {
     const answer = JSON.parse(line) as { ok: boolean; result?: unknown; error?: string };
     const request = waiting.shift();
     if (answer.ok) request?.resolve(answer.result);

@@ -1,10 +1,17 @@
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
 /** The program as a user has it: run `npm run build` before. */
 const program = fileURLToPath(new URL('../../dist/clay-reaper.js', import.meta.url));
+
+/** The history of what tests end belongs into no real one. */
+const stateDirectory = mkdtempSync(join(tmpdir(), 'clay-reaper-state-'));
+process.once('exit', () => rmSync(stateDirectory, { recursive: true, force: true }));
 
 export type Reason = { readonly code: string; readonly detail: string };
 
@@ -65,7 +72,7 @@ export type ReaperOptions = {
 
 function start(args: readonly string[], { env, ...user }: ReaperOptions) {
   const child = spawn(process.execPath, [program, ...args], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, STATE_DIRECTORY: stateDirectory, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...user,
   });

@@ -2,7 +2,10 @@ import { createInterface } from 'node:readline';
 
 /** Calls back with each line of a stream that is a JSON object, in order; other lines are dropped. */
 export function onJsonLines(stream, callback) {
-  createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => {
+  const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
+  // It passes on what goes wrong with the stream, which is seen by its end.
+  lines.on('error', () => {});
+  lines.on('line', (line) => {
     let message;
     try {
       message = JSON.parse(line);

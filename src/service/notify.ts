@@ -1,0 +1,163 @@
+import { execFile } from 'node:child_process';
+import { fstatSync, writeSync } from 'node:fs';
+
+/**
+ * Speaks to systemd's notify socket (sd_notify(3)), or to nobody where there is none.
+ * Each call resolves, and never rejects, once the message is out: with undefined, or with the reason why it is not. What could
+ * not be said is said again with the next call.
+ */
+export type Notifier = {
+  /** The service is up, or is done with a reload. `sweepGapMs`: the longest time between two completed sweeps that is normal. */
+  ready(status: string, sweepGapMs: number): Promise<string | undefined>;
+  /** A sweep is complete. Feeds the watchdog, and is the only call that does. */
+  swept(status: string): Promise<string | undefined>;
+  /** Something has changed between two sweeps. */
+  status(status: string): Promise<string | undefined>;
+  /** A reload begins; `ready` ends it. */
+  reloading(): Promise<string | undefined>;
+  /** The service is about to end. Wait for it before exiting. */
+  stopping(status: string): Promise<string | undefined>;
+};
+
+/** What systemd has been told so far. Times are monotonic, in ms. */
+export type Told = { status: string | undefined; watchdogUsec: number; fedAtMs: number };
+
+/** One message: assignments as in sd_notify(3), without line breaks. */
+export type Message = readonly string[];
+
+type Send = (message: Message) => Promise<string | undefined>;
+
+// A new process a message can fail to come back; the longest that systemd-notify itself waits for PID 1 is 5 s.
+const CHILD_TIMEOUT_MS = 6_000;
+// systemd cuts messages at PIPE_BUF, 4096 bytes; a person reads no more than a line.
+const MAX_STATUS_CHARACTERS = 500;
+// Pings come at a sweep's end at or after half of the watchdog time, so at worst one gap later: with a gap of at most a quarter
+// that leaves a quarter to spare.
+const GAPS_PER_WATCHDOG = 4;
+
+/** A notifier for the environment that systemd gave this process. `nowMs` is a monotonic clock. */
+export function createNotifier(env: NodeJS.ProcessEnv, nowMs = (): number => performance.now()): Notifier {
+  const send = sender(env);
+  const unitUsec = watchdogUsec(env, process.pid);
+  const told: Told = { status: undefined, watchdogUsec: unitUsec, fedAtMs: Number.NEGATIVE_INFINITY };
+  const say = async (message: Message, then: Partial<Told>): Promise<string | undefined> => {
+    if (message.length === 0 || send === undefined) return undefined;
+    const failure = await send(message);
+    if (failure === undefined) Object.assign(told, then);
+    return failure;
+  };
+  return {
+    ready: (status, sweepGapMs) => {
+      const usec = watchdogFor(unitUsec, sweepGapMs);
+      const now = nowMs();
+      return say(readyMessage(told, status, usec), { status: clean(status), watchdogUsec: usec, fedAtMs: now });
+    },
+    swept: (status) => {
+      const now = nowMs();
+      const message = sweptMessage(told, status, now);
+      return say(message, { status: clean(status), ...(message.includes('WATCHDOG=1') ? { fedAtMs: now } : {}) });
+    },
+    status: (status) => say(statusMessage(told, status), { status: clean(status) }),
+    reloading: () => say(['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`], {}),
+    stopping: (status) => say(['STOPPING=1', ...statusMessage(told, status)], { status: clean(status) }),
+  };
+}
+
+/** What to say when the service is up: systemd starts to count the watchdog time anew with it. */
+export function readyMessage(told: Told, status: string, usec: number): Message {
+  return [
+    'READY=1',
+    ...statusMessage(told, status),
+    ...(usec === told.watchdogUsec ? [] : [`WATCHDOG_USEC=${usec}`]),
+    ...(usec === 0 ? [] : ['WATCHDOG=1']),
+  ];
+}
+
+/** What to say after a completed sweep: nothing at all, most of the time. */
+export function sweptMessage(told: Told, status: string, nowMs: number): Message {
+  const changed = statusMessage(told, status);
+  const due = told.watchdogUsec > 0 && (nowMs - told.fedAtMs) * 1000 >= told.watchdogUsec / 2;
+  // A message that goes out anyway feeds the watchdog too.
+  return due || (told.watchdogUsec > 0 && changed.length > 0) ? [...changed, 'WATCHDOG=1'] : changed;
+}
+
+/** The status as an assignment, if systemd does not know it yet. */
+export function statusMessage(told: Told, status: string): Message {
+  const text = clean(status);
+  return text === told.status ? [] : [`STATUS=${text}`];
+}
+
+/** The watchdog time to ask for, in µs: the unit's, or more where sweeps are rarer than it was made for. 0: no watchdog. */
+export function watchdogFor(unitUsec: number, sweepGapMs: number): number {
+  return unitUsec === 0 ? 0 : Math.max(unitUsec, Math.ceil(sweepGapMs * 1000 * GAPS_PER_WATCHDOG));
+}
+
+/** The watchdog time that the unit sets, in µs; 0 if there is none or it is meant for another process. sd_watchdog_enabled(3) */
+export function watchdogUsec(env: NodeJS.ProcessEnv, pid: number): number {
+  if (env.WATCHDOG_PID !== undefined && env.WATCHDOG_PID !== String(pid)) return 0;
+  const usec = Number(env.WATCHDOG_USEC);
+  return Number.isSafeInteger(usec) && usec > 0 ? usec : 0;
+}
+
+/** One line of printable text: a message's lines are its assignments, and a status can name things that others chose. */
+function clean(status: string): string {
+  return status
+    .replace(/\p{Cc}+/gu, ' ')
+    .trim()
+    .slice(0, MAX_STATUS_CHARACTERS);
+}
+
+/**
+ * The notify socket takes datagrams, and Node has no unix datagram sockets. So the unit's start command opens the socket and
+ * hands it over (systemd/notify-fd.pl): a message is then one write, of about 10 µs, and it comes from the main process,
+ * which is all that NotifyAccess=main lets speak. Where the unit has no such start command, because there is no perl,
+ * systemd-notify is the only program that is sure to be there: about 4 ms and a process a message, and NotifyAccess=all.
+ */
+function sender(env: NodeJS.ProcessEnv): Send | undefined {
+  if (env.NOTIFY_SOCKET === undefined || env.NOTIFY_SOCKET === '') return undefined;
+  const fd = Number(env.NOTIFY_FD ?? Number.NaN);
+  return isSocket(fd) ? throughDescriptor(fd) : throughProgram(env);
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return Number.isInteger(fd) && fstatSync(fd).isSocket();
+  } catch {
+    return false;
+  }
+}
+
+function throughDescriptor(fd: number): Send {
+  return async (message) => {
+    try {
+      writeSync(fd, message.join('\n'));
+      return undefined;
+    } catch (error) {
+      return `write to the notify socket: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  };
+}
+
+function throughProgram(env: NodeJS.ProcessEnv): Send {
+  // One at a time: READY=1 must not overtake RELOADING=1.
+  let last: Promise<unknown> = Promise.resolve();
+  return (message) => {
+    const sent = last.then(() => runSystemdNotify(env, message));
+    last = sent;
+    return sent;
+  };
+}
+
+function runSystemdNotify(env: NodeJS.ProcessEnv, message: Message): Promise<string | undefined> {
+  const options = {
+    env: { NOTIFY_SOCKET: env.NOTIFY_SOCKET, PATH: env.PATH },
+    timeout: CHILD_TIMEOUT_MS,
+    killSignal: 'SIGKILL' as const,
+  };
+  return new Promise((resolve) => {
+    // It waits until systemd has read the message: a sender that is gone by then could no longer be told to be of this unit.
+    execFile('systemd-notify', [...message], options, (error) => {
+      resolve(error === null ? undefined : `systemd-notify: ${error.message.trim().split('\n').join('; ')}`);
+    });
+  });
+}
