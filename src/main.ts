@@ -1,14 +1,15 @@
 import { Command, CommanderError } from 'commander';
-import { cleanup } from './commands/cleanup.ts';
 import { withCommonOptions } from './commands/options.ts';
-import { run } from './commands/run.ts';
-import { status, tell } from './commands/status.ts';
 import { UsageError } from './config/load.ts';
 import { EXIT } from './output/exit-status.ts';
+import { tell } from './output/tell.ts';
 
 declare const CLAY_REAPER_VERSION: string;
 
-/** The program, with all its commands; each sets the exit status by what it gives back. */
+/**
+ * The program, with all its commands; each gives its exit status to `finish`.
+ * A command is loaded when it is called: the service needs no tables and no prompts.
+ */
 function createProgram(finish: (status: number) => void): Command {
   const program = new Command('clay-reaper')
     .description('Ends the idle claude processes that a Clay daemon leaves behind, and never one that is at work.')
@@ -19,16 +20,16 @@ function createProgram(finish: (status: number) => void): Command {
 
   withCommonOptions(program.command('run').description('sweep again and again (the service, in the foreground)'))
     .option('--dry-run', 'only log what would be reaped')
-    .action(async (options) => finish(await run(options, CLAY_REAPER_VERSION)));
+    .action(async (options) => finish(await (await import('./commands/run.ts')).run(options, CLAY_REAPER_VERSION)));
   withCommonOptions(program.command('cleanup').description('sweep once'))
     .option('--dry-run', 'only show what would be reaped')
     .option('--yes', 'do not ask')
     .option('--now', 'do not wait for any grace period; every protection still holds')
     .option('--json', 'print what was done as JSON')
-    .action(async (options) => finish(await cleanup(options)));
+    .action(async (options) => finish(await (await import('./commands/cleanup.ts')).cleanup(options)));
   withCommonOptions(program.command('status').description('show every candidate, its verdict and why'))
     .option('--json', 'print it as JSON')
-    .action(async (options) => finish(await status(options)));
+    .action(async (options) => finish(await (await import('./commands/status.ts')).status(options)));
   return program;
 }
 

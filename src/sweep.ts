@@ -1,4 +1,5 @@
 import { askClay } from './clay/api.ts';
+import { type PressureLimits, underPressure } from './config/limits.ts';
 import { type Evidence, keyOf } from './judge/evidence.ts';
 import { type IdleOrphan, type Judgement, judge, type Watch } from './judge/judge.ts';
 import type { Limits } from './judge/limits.ts';
@@ -8,6 +9,7 @@ import { collectEvidence, type FactsByProcess, withClaysWord } from './observe/c
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
+import { readMemoryPressure } from './proc/pressure.ts';
 import { readStat } from './proc/stat.ts';
 import { type Ending, endProcess, type LastLook, type Order } from './reap/end-process.ts';
 import { isGone, pause } from './reap/signals.ts';
@@ -17,6 +19,8 @@ export type SweepSettings = {
   readonly host: Host;
   readonly homes: Homes;
   readonly limits: Limits;
+  /** What holds instead while the machine stalls for memory; null: nothing does. */
+  readonly pressure: PressureLimits | null;
   readonly killAfterMs: number;
   readonly maxKillsPerSweep: number;
 };
@@ -30,6 +34,10 @@ export const emptyState = (): SweepState => ({ memory: emptyMemory(), watches: n
 /** The outcome of one look: what there is, and what was judged of it. */
 export type Look = Observation & {
   readonly judgements: readonly Judgement[];
+  /** The limits that they were made by. */
+  readonly limits: Limits;
+  /** The memory pressure (percent) for which the shorter waits hold, or null if they do not. */
+  readonly pressure: number | null;
   /** What was known before this look; a second look is judged against it. */
   readonly watchesBefore: ReadonlyMap<string, Watch>;
 };
@@ -52,9 +60,19 @@ export async function sweep(
 export async function look(settings: SweepSettings, state: SweepState): Promise<Look> {
   const observation = await observe(settings.host, settings.homes, state.memory, () => readMoment(settings.host));
   const watchesBefore = state.watches;
-  const { judgements, watches } = judge(observation.evidence, watchesBefore, settings.limits, observation.at);
+  const pressure = pressureNow(settings);
+  const limits =
+    pressure !== null && settings.pressure ? underPressure(settings.limits, settings.pressure) : settings.limits;
+  const { judgements, watches } = judge(observation.evidence, watchesBefore, limits, observation.at);
   state.watches = watches;
-  return { ...observation, judgements, watchesBefore };
+  return { ...observation, judgements, limits, pressure, watchesBefore };
+}
+
+/** The memory pressure if it is as high as the settings name; null below that, and where the kernel does not tell it. */
+function pressureNow({ host, pressure }: SweepSettings): number | null {
+  if (pressure === null) return null;
+  const now = readMemoryPressure(host.procRoot);
+  return now.ok && now.value >= pressure.someAvg10 ? now.value : null;
 }
 
 /** A one-shot needs a second look to measure CPU at all. An idle 0.3.330 uses 1 tick in this time (measured), 3 are 1 %. */
@@ -171,7 +189,7 @@ function lookAgain(settings: SweepSettings, found: Look, candidate: Candidate, b
   const [fresh] = collectEvidence(host, [{ ...candidate, stat: stat.ok ? stat.value : candidate.stat }], kept, now);
   if (!fresh) return null;
   const others = found.evidence.filter((each) => each.sessionId === before.sessionId && keyOf(each.id) !== key);
-  const { judgements } = judge([...others, fresh], found.watchesBefore, settings.limits, now);
+  const { judgements } = judge([...others, fresh], found.watchesBefore, found.limits, now);
   return judgements.find((each) => keyOf(each.evidence.id) === key) ?? null;
 }
 

@@ -2,11 +2,11 @@ import { UsageError } from '../config/load.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
 import { memory, processTable, screenOf, totalsLine } from '../output/table.ts';
+import { tell } from '../output/tell.ts';
 import { recordReaped } from '../service/record.ts';
 import { settingsOf } from '../service/serve.ts';
 import { type Look, lookOnce, orphansToReap, type Reaped, reap } from '../sweep.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
-import { tell } from './status.ts';
 
 type CleanupOptions = CommonOptions & {
   readonly dryRun?: boolean;

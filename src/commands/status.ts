@@ -1,7 +1,7 @@
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { printJson, statusReport } from '../output/report.ts';
-import { safeText } from '../output/safe-text.ts';
 import { processTable, screenOf, totalsLine } from '../output/table.ts';
+import { tell } from '../output/tell.ts';
 import { watchUsage } from '../output/usage.ts';
 import { settingsOf } from '../service/serve.ts';
 import { lookOnce } from '../sweep.ts';
@@ -22,8 +22,3 @@ export async function status(options: CommonOptions & { readonly json?: boolean 
   for (const complaint of exit === EXIT.nothingFound ? [nothingFound(look)] : complaints(look)) tell(complaint);
   return exit;
 }
-
-/** One line for the person, on stderr. */
-export const tell = (line: string): void => {
-  process.stderr.write(`clay-reaper: ${safeText(line, 2000)}\n`);
-};

@@ -54,6 +54,8 @@ const positiveDuration = `${DURATION_FORM}, at least 100ms`;
 const orNever = `${DURATION_FORM}, or "never"`;
 const wholeNumber = (min: number) => (allowed: string) =>
   v.pipe(v.number(allowed), v.integer(allowed), v.minValue(min, allowed), v.maxValue(1_000_000, allowed));
+const percent = (allowed: string) =>
+  v.pipe(v.number(allowed), v.finite(allowed), v.minValue(0, allowed), v.maxValue(100, allowed));
 const listOfText = (allowed: string) => v.array(v.pipe(v.string(allowed), v.minLength(1, allowed)), allowed);
 const unsettable = <T>(schema: v.GenericSchema<unknown, T>): v.GenericSchema<unknown, T | null> => v.nullable(schema);
 
@@ -104,7 +106,7 @@ export const SETTINGS = {
   cpu_idle_below: setting(
     1.0,
     'a number of percent from 0 to 100',
-    (allowed) => v.pipe(v.number(allowed), v.finite(allowed), v.minValue(0, allowed), v.maxValue(100, allowed)),
+    percent,
     'number',
     'Percent of one core below which a process counts as idle.',
   ),
@@ -149,6 +151,34 @@ export const SETTINGS = {
     listOfText,
     'list',
     'Conversations whose processes are never touched.',
+  ),
+  'pressure.some_avg10': setting(
+    null,
+    'a number of percent from 0 to 100',
+    (allowed) => unsettable(percent(allowed)),
+    'number',
+    'When tasks were stalled for memory for so many percent of the last 10 s (/proc/pressure/memory), the shorter waits below hold. 20 if only another key of this table is given; off if none is.',
+  ),
+  'pressure.grace_period': setting(
+    '30s',
+    DURATION_FORM,
+    (allowed) => duration(0, allowed),
+    'asIs',
+    'grace_period under memory pressure.',
+  ),
+  'pressure.parked_after': setting(
+    '2m',
+    orNever,
+    (allowed) => duration(0, allowed, NEVER),
+    'asIs',
+    'parked_after under memory pressure.',
+  ),
+  'metrics.textfile': setting(
+    '',
+    'a path',
+    (allowed) => v.string(allowed),
+    'asIs',
+    "File for node_exporter's textfile collector; a relative path lies in the service's runtime directory. Empty: none.",
   ),
   'log.level': setting(
     'info',

@@ -20,6 +20,8 @@ export type LogEvent =
   | 'sweep-failed'
   | 'reloaded'
   | 'reload-refused'
+  | 'pressure-began'
+  | 'pressure-ended'
   | 'trouble'
   | 'stopped';
 

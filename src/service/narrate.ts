@@ -23,6 +23,7 @@ export type Told = {
   readonly orphans: ReadonlySet<string>;
   readonly wouldReap: ReadonlySet<string>;
   readonly waiting: boolean;
+  readonly pressure: boolean;
 };
 
 /** Nothing was told yet. */
@@ -32,6 +33,7 @@ export const nothingTold: Told = {
   orphans: new Set(),
   wouldReap: new Set(),
   waiting: false,
+  pressure: false,
 };
 
 /** What a sweep has to tell, given what was told before. Pure. */
@@ -47,6 +49,7 @@ export function narrate(
   const lines: Line[] = [
     ...clayLines(told, look),
     ...refusalLines(told, look),
+    ...pressureLines(told, look),
     ...(waiting && !told.waiting ? [line('info', 'waiting', nothingFound(look), {})] : []),
     ...orphans
       .filter((each) => !told.orphans.has(key(each)))
@@ -74,6 +77,7 @@ export function narrate(
       orphans: new Set(orphans.map(key)),
       wouldReap: new Set(due.map(key)),
       waiting,
+      pressure: look.pressure !== null,
     },
   };
 }
@@ -123,6 +127,17 @@ const refusalLines = (told: Told, look: Look): Line[] =>
   refusalsOf(look)
     .filter(({ home, reason }) => !told.refusals.has(`${home}\n${reason}`))
     .map(({ home, reason }) => line('warn', 'clay-refused', `${home} is refused: ${reason}`, { home, reason }));
+
+function pressureLines(told: Told, { pressure }: Look): Line[] {
+  if (told.pressure === (pressure !== null)) return [];
+  return pressure === null
+    ? [line('info', 'pressure-ended', 'memory pressure is over: the usual waits hold again', {})]
+    : [
+        line('warn', 'pressure-began', `memory pressure (some avg10 ${pressure} %): the shorter waits hold`, {
+          someAvg10: pressure,
+        }),
+      ];
+}
 
 function fieldsOf({ evidence, orphan, idleMs, waitMs }: IdleOrphan): Line['fields'] {
   return {

@@ -1,10 +1,11 @@
-import { limitsOf } from '../config/limits.ts';
+import { limitsOf, pressureLimitsOf } from '../config/limits.ts';
 import { type LoadedConfig, UsageError } from '../config/load.ts';
 import { homesOfThisMachine } from '../observe/homes.ts';
 import type { Host } from '../observe/host.ts';
 import type { Log } from '../output/log.ts';
 import { pause } from '../reap/signals.ts';
 import { emptyState, type Look, look, type Reaped, type SweepSettings, type SweepState, sweep } from '../sweep.ts';
+import type { Metrics } from './metrics.ts';
 import { narrate, nothingTold } from './narrate.ts';
 import { createNotifier } from './notify.ts';
 import { recordReaped } from './record.ts';
@@ -39,9 +40,23 @@ export async function serve(service: Service): Promise<void> {
   let tally = emptyTally;
   let stoppedBy = '';
   let isReady = false;
+  let metrics: Metrics | null = null;
+  let lastTrouble = '';
 
+  // The same trouble comes with every sweep: it is told once.
   const complain = (problem: string | undefined): void => {
-    if (problem !== undefined) log.warn({ event: 'trouble', error: problem }, problem);
+    if (problem === undefined || problem === lastTrouble) return;
+    lastTrouble = problem;
+    log.warn({ event: 'trouble', error: problem }, problem);
+  };
+  const countSweep = async (found: Look, reaped: readonly Reaped[], begun: number): Promise<void> => {
+    const textfile = config['metrics.textfile'];
+    if (textfile === '') return;
+    // Loaded only where they are wanted: they cost some MB.
+    const { createMetrics, metricsFile, writeTextfile } = await import('./metrics.ts');
+    metrics ??= createMetrics();
+    metrics.count(found, reaped, (performance.now() - begun) / 1000);
+    complain(writeTextfile(metricsFile(textfile, process.env.RUNTIME_DIRECTORY), await metrics.text()));
   };
   const ready = async (): Promise<void> =>
     complain(await notifier.ready(inWords(tally), config.poll_interval + config.kill_after + SWEEP_TAKES_MS));
@@ -72,13 +87,14 @@ export async function serve(service: Service): Promise<void> {
     .on('SIGINT', onStop)
     .on('SIGHUP', () => void onReload());
 
-  const sweepOnce = async (): Promise<void> => {
+  const sweepOnce = async (begun: number): Promise<void> => {
     const { found, reaped } = await sweepOrLook(settings, state, config.dry_run, stop.signal);
     const story = narrate(told, found, reaped, config.dry_run);
     told = story.told;
     for (const { level, event, message, fields } of story.lines) log[level]({ event, ...fields }, message);
     complain(recordReaped(reaped, Date.now()));
     tally = addToTally(tally, found, reaped);
+    await countSweep(found, reaped, begun);
     // Its first sweep reaps nothing, for nothing is measured yet: it is the proof that the work can be done.
     if (isReady) return complain(await notifier.swept(inWords(tally)));
     isReady = true;
@@ -88,7 +104,7 @@ export async function serve(service: Service): Promise<void> {
   log.info({ event: 'started', version: service.version, dryRun: config.dry_run, file: service.first.file }, 'started');
   while (!stop.signal.aborted) {
     const begun = performance.now();
-    const done = sweepOnce().catch((error: unknown) => {
+    const done = sweepOnce(begun).catch((error: unknown) => {
       log.error({ event: 'sweep-failed', error: String(error) }, `this sweep failed, the next one follows: ${error}`);
     });
     await Promise.race([done, stopped]);
@@ -111,11 +127,13 @@ async function sweepOrLook(
 }
 
 /** What the configuration says, as the sweep wants it; `now`: both waits are zero. */
-export function settingsOf(host: Host, { config }: LoadedConfig, now = false): SweepSettings {
+export function settingsOf(host: Host, loaded: LoadedConfig, now = false): SweepSettings {
+  const { config } = loaded;
   return {
     host,
     homes: homesOfThisMachine(host.procRoot, config.clay_home),
     limits: limitsOf(config, now),
+    pressure: pressureLimitsOf(loaded),
     killAfterMs: config.kill_after,
     maxKillsPerSweep: config.max_kills_per_sweep,
   };
