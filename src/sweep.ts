@@ -117,12 +117,16 @@ function forgiveCpu(found: Look, state: SweepState): void {
 export const orphansToReap = (found: Pick<Look, 'judgements'>): IdleOrphan[] =>
   found.judgements.filter((each): each is IdleOrphan => each.verdict === 'reap').sort((a, b) => b.idleMs - a.idleMs);
 
-/** Ends processes side by side, at most as many as the settings allow, after asking their Clays once more. */
+/**
+ * Ends processes side by side, at most as many as the settings allow, after asking their Clays once more.
+ * `onEnding` is called each time that it is known what became of one.
+ */
 export async function reap(
   settings: SweepSettings,
   found: Look,
   orphans: readonly IdleOrphan[],
   abort: AbortSignal | null,
+  onEnding: () => void = () => {},
 ): Promise<Reaped[]> {
   const chosen = orphans.slice(0, settings.maxKillsPerSweep);
   const left = orphans.slice(settings.maxKillsPerSweep).map(
@@ -138,10 +142,11 @@ export async function reap(
   if (chosen.length === 0) return left;
   const clays = await Promise.all(found.clays.map(askAgain));
   const endings = await Promise.all(
-    chosen.map(async (judgement) => ({
-      judgement,
-      ending: await endProcess(settings.host, orderFor(settings, found, clays, judgement), abort),
-    })),
+    chosen.map(async (judgement) => {
+      const ending = await endProcess(settings.host, orderFor(settings, found, clays, judgement), abort);
+      onEnding();
+      return { judgement, ending };
+    }),
   );
   return [...endings.flatMap(({ judgement, ending }) => (ending ? [{ judgement, ending }] : [])), ...left];
 }

@@ -53,6 +53,22 @@ export function readJournal(path: string, ownerUid: number): Result<Journal> {
   return withForeignFile(path, ownerUid, (file) => ok(judgeTail(file)));
 }
 
+/** The first line of a journal, with the title, is at most some kB long. */
+const HEAD_BYTES = 64 * 1024;
+
+/** The title of a conversation, from the first line of its journal; null if it has none. For display only. */
+export function readTitle(path: string): string | null {
+  const head = withForeignFile(path, null, (file) => ok(file.read(0, HEAD_BYTES).toString('utf8')));
+  if (!head.ok) return null;
+  try {
+    const meta: unknown = JSON.parse(head.value.split('\n', 1)[0] ?? '');
+    const hasTitle = typeof meta === 'object' && meta !== null && 'title' in meta && typeof meta.title === 'string';
+    return hasTitle && meta.title !== '' ? (meta.title as string) : null;
+  } catch {
+    return null;
+  }
+}
+
 function judgeTail(file: ForeignFile): Journal {
   const { size, mtimeMs } = file.stat;
   for (let length = FIRST_TAIL_BYTES; ; length *= 4) {

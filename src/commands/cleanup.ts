@@ -1,11 +1,11 @@
 import { UsageError } from '../config/load.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
-import { memory, processTable, screenOf, totalsLine } from '../output/table.ts';
+import { memory, processTable, screenOf, shortTime, totalsLine } from '../output/table.ts';
 import { tell } from '../output/tell.ts';
 import { recordReaped } from '../service/record.ts';
 import { settingsOf } from '../service/serve.ts';
-import { type Look, lookOnce, orphansToReap, type Reaped, reap } from '../sweep.ts';
+import { type Look, lookOnce, orphansToReap, type Reaped, reap, type SweepSettings } from '../sweep.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
 
 type CleanupOptions = CommonOptions & {
@@ -32,10 +32,8 @@ export async function cleanup(options: CleanupOptions): Promise<number> {
   const show = (text: string): boolean => (options.json ? process.stderr : process.stdout).write(`${text}\n`);
   if (orphans.length > 0 && (!options.json || !options.yes)) show(processTable(orphans, new Map(), screen));
 
-  const reaped =
-    !dryRun && orphans.length > 0 && (options.yes || (await confirmed(orphans.length, bytesOf(look))))
-      ? await reap(settings, look, orphans, null)
-      : [];
+  const goOn = !dryRun && orphans.length > 0 && (options.yes || (await confirmed(orphans.length, bytesOf(look))));
+  const reaped = goOn ? await reapVisibly(settings, look) : [];
   const unrecorded = recordReaped(reaped, Date.now());
   if (unrecorded !== undefined) tell(unrecorded);
   if (options.json) printJson(cleanupReport(look, reaped, dryRun));
@@ -47,6 +45,35 @@ export async function cleanup(options: CleanupOptions): Promise<number> {
     tell(complaint);
   return exit;
 }
+
+/** Ends them, and shows on a terminal how many have ended so far: a hung one takes `kill_after`. */
+async function reapVisibly(settings: SweepSettings, look: Look): Promise<Reaped[]> {
+  const orphans = orphansToReap(look);
+  const { stderr } = process;
+  const count = Math.min(orphans.length, settings.maxKillsPerSweep);
+  let ended = 0;
+  const begun = performance.now();
+  const show = (): void => {
+    const waited = Math.round((performance.now() - begun) / 1000);
+    stderr.write(
+      `\r${CLEAR_LINE}${ended} of ${count} ended, ${waited} s (SIGKILL after ${shortTime(settings.killAfterMs)})`,
+    );
+  };
+  const timer = stderr.isTTY ? setInterval(show, PROGRESS_MS) : null;
+  try {
+    return await reap(settings, look, orphans, null, () => {
+      ended++;
+    });
+  } finally {
+    if (timer) {
+      clearInterval(timer);
+      stderr.write(`\r${CLEAR_LINE}`);
+    }
+  }
+}
+
+const PROGRESS_MS = 200;
+const CLEAR_LINE = '\u001b[K';
 
 const bytesOf = (look: Look): number => orphansToReap(look).reduce((sum, each) => sum + each.evidence.rssBytes, 0);
 

@@ -18,6 +18,7 @@ export type JournalEvidence =
   | { readonly state: 'missing' }
   | {
       readonly state: 'found';
+      readonly path: string;
       readonly turn: TurnState;
       readonly decidedBy: string;
       readonly changedAtMs: number;

@@ -35,24 +35,27 @@ export type Watches = ReadonlyMap<string, Watch>;
 /**
  * Judges all candidates of one look. Pure: it reads no clock, no file and no socket.
  * The watches that it gives back belong into the next look; processes that are gone are no longer in them.
+ * `cases`: what the rules were asked about each process, by {@link keyOf} it, for whoever wants to ask them again.
  */
 export function judge(
   evidence: readonly Evidence[],
   watches: Watches,
   limits: Limits,
   now: Now,
-): { judgements: Judgement[]; watches: Map<string, Watch> } {
+): { judgements: Judgement[]; watches: Map<string, Watch>; cases: Map<string, Case> } {
   const newest = newestByConversation(evidence);
   const next = new Map<string, Watch>();
+  const cases = new Map<string, Case>();
   const judgements = evidence.map((each) => {
     const key = keyOf(each.id);
     const newestOne = newest.get(conversationOf(each) ?? '');
     const newerPid = newestOne === undefined || newestOne === each ? null : newestOne.id.pid;
-    const { judgement, watch } = judgeOne(each, watches.get(key) ?? null, newerPid, limits, now);
+    const { judgement, watch, which } = judgeOne(each, watches.get(key) ?? null, newerPid, limits, now);
     next.set(key, watch);
+    cases.set(key, which);
     return judgement;
   });
-  return { judgements: shortenWaits(judgements, limits), watches: next };
+  return { judgements: shortenWaits(judgements, limits), watches: next, cases };
 }
 
 function judgeOne(
@@ -61,7 +64,7 @@ function judgeOne(
   newerPid: number | null,
   limits: Limits,
   now: Now,
-): { judgement: Judgement; watch: Watch } {
+): { judgement: Judgement; watch: Watch; which: Case } {
   const cpu =
     last === null
       ? { use: null, watch: beginCpuWatch(evidence, now) }
@@ -77,13 +80,14 @@ function judgeOne(
   const idleMs = nothingHappened ? idleTime(last?.idle ?? null, evidence, now) : 0;
   const watch = { cpu: cpu.watch, connections, idle: { atMs: now.monotonicMs, idleMs } };
 
-  if (reasons.length > 0) return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch };
+  if (reasons.length > 0)
+    return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch, which };
   const kind = ORPHAN_KINDS.find((each) => each.fits(which)) ?? {
     kind: 'parked' as const,
     wait: 'parked_after' as const,
   };
   const waitMs = kind.wait === 'grace_period' ? limits.gracePeriodMs : limits.parkedAfterMs;
-  return { judgement: decide({ evidence, cpu: cpu.use, orphan: kind.kind, idleMs }, waitMs), watch };
+  return { judgement: decide({ evidence, cpu: cpu.use, orphan: kind.kind, idleMs }, waitMs), watch, which };
 }
 
 const heldReasons = (which: Case): Reason[] =>

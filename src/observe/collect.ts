@@ -234,7 +234,10 @@ function journalOf(
   if (!found.ok) return { evidence: { state: 'unknown' }, folder: null };
   if (place === null) return { evidence: { state: 'missing' }, folder: null };
   const journal: Journal | null = unless(doubts, readJournal(place.path, uid));
-  return { evidence: journal ? { state: 'found', ...journal } : { state: 'unknown' }, folder: place.folder };
+  return {
+    evidence: journal ? { state: 'found', path: place.path, ...journal } : { state: 'unknown' },
+    folder: place.folder,
+  };
 }
 
 /** One-shot entries fire on their minute, and after some more if the process is busy just then. */

@@ -2,7 +2,10 @@ import { styleText } from 'node:util';
 import Table from 'cli-table3';
 import ms from 'ms';
 import prettyBytes from 'pretty-bytes';
+import { readTitle } from '../clay/journal.ts';
+import type { Evidence } from '../judge/evidence.ts';
 import type { Judgement } from '../judge/judge.ts';
+import type { ReasonCode } from '../judge/rules.ts';
 import type { Look } from '../sweep.ts';
 import { statusReport, type UsageByPid } from './report.ts';
 import { safeText } from './safe-text.ts';
@@ -12,79 +15,110 @@ export type Screen = { readonly columns: number; readonly colour: boolean };
 
 /** The screen behind a stream; a pipe has 80 columns and no colour, and NO_COLOR is respected. */
 export function screenOf(stream: NodeJS.WriteStream): Screen {
-  return {
-    columns: stream.columns ?? 80,
-    colour: stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
-  };
+  const colour = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+  return { columns: stream.columns || 80, colour };
 }
 
-const HEAD = ['PID', 'PROJECT', 'AGE', 'MEM', 'IDLE', 'VERDICT', 'WHY'] as const;
-/** What the fixed columns and the gaps take; the rest is shared by project and reason. */
-const FIXED = { pid: 7, age: 5, memory: 7, idle: 5, verdict: 9, gaps: 14 };
+type Column = { readonly head: string; readonly width: number; readonly cell: (row: Row) => string };
+type Row = {
+  readonly judgement: Judgement;
+  readonly title: string;
+  readonly rssBytes: number;
+  readonly screen: Screen;
+};
 
-/** A table of processes, their verdicts and why, as wide as the screen. */
-export function processTable(judgements: readonly Judgement[], usage: UsageByPid, screen: Screen): string {
-  const free = Math.max(30, screen.columns - Object.values(FIXED).reduce((sum, each) => sum + each, 0));
-  const project = Math.min(24, Math.max(9, Math.floor(free / 3)));
-  const widths = [FIXED.pid, project, FIXED.age, FIXED.memory, FIXED.idle, FIXED.verdict, free - project];
-  const table = new Table({
-    head: [...HEAD],
-    colWidths: widths.map((width) => width + 1),
-    chars: Object.fromEntries(
-      [
-        'top',
-        'top-mid',
-        'top-left',
-        'top-right',
-        'bottom',
-        'bottom-mid',
-        'bottom-left',
-        'bottom-right',
-        'left',
-        'left-mid',
-        'mid',
-        'mid-mid',
-        'right',
-        'right-mid',
-        'middle',
-      ].map((each) => [each, '']),
-    ),
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 1 },
-  });
-  for (const judgement of judgements) table.push(row(judgement, usage, screen));
-  return table.toString().replace(/[ \t]+$/gm, '');
-}
+/** Columns whose width does not depend on the screen; the others share what is left. */
+const FIXED = { pid: 7, age: 4, memory: 6, idle: 4, verdict: 9 };
+const FIXED_WIDTH = Object.values(FIXED).reduce((sum, width) => sum + width, 0);
+const COLUMNS = 8;
+/** The narrowest in which words can still be told. */
+const MIN_FLEXIBLE = 8;
 
-function row(judgement: Judgement, usage: UsageByPid, screen: Screen): string[] {
-  const { evidence } = judgement;
-  const idle = judgement.verdict === 'protected' ? null : judgement;
+function columnsFor(screen: Screen): Column[] {
+  // One space behind every column.
+  const free = Math.max(4 * MIN_FLEXIBLE, screen.columns - FIXED_WIDTH - COLUMNS);
+  const project = Math.min(24, Math.max(MIN_FLEXIBLE, Math.floor(free * 0.22)));
+  const why = Math.min(60, Math.max(2 * MIN_FLEXIBLE, Math.floor(free * 0.48)));
   return [
-    String(evidence.id.pid),
-    safeText(evidence.project?.slug ?? evidence.cwd ?? '?'),
-    shortTime(evidence.ageMs),
-    memory(usage.get(evidence.id.pid)?.rssBytes ?? evidence.rssBytes),
-    idle ? shortTime(idle.idleMs) : '-',
-    coloured(judgement.verdict, screen),
-    safeText(why(judgement)),
+    { head: 'PID', width: FIXED.pid, cell: ({ judgement }) => String(judgement.evidence.id.pid) },
+    { head: 'PROJECT', width: project, cell: ({ judgement }) => projectName(judgement.evidence) },
+    { head: 'CONVERSATION', width: free - project - why, cell: ({ title }) => title },
+    { head: 'AGE', width: FIXED.age, cell: ({ judgement }) => shortTime(judgement.evidence.ageMs) },
+    { head: 'MEMORY', width: FIXED.memory, cell: ({ rssBytes }) => memory(rssBytes) },
+    { head: 'IDLE', width: FIXED.idle, cell: ({ judgement }) => idleTime(judgement) },
+    { head: 'VERDICT', width: FIXED.verdict, cell: ({ judgement, screen: { colour } }) => verdict(judgement, colour) },
+    { head: 'WHY', width: why, cell: ({ judgement }) => reasonInWords(judgement) },
   ];
 }
 
-/** A verdict's reason in a few words. */
-export function why(judgement: Judgement): string {
-  if (judgement.verdict === 'protected') return judgement.reasons.map((reason) => reason.code).join(', ');
-  const left = judgement.waitMs - judgement.idleMs;
-  if (judgement.verdict === 'reap') return judgement.orphan;
-  return Number.isFinite(left) ? `${judgement.orphan}, in ${shortTime(left)}` : `${judgement.orphan}, never`;
+const NO_LINES = Object.fromEntries(
+  [
+    ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'],
+    ...['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
+  ].map((each) => [each, '']),
+);
+
+/** A table of processes, their verdicts and why, as wide as the screen. */
+export function processTable(judgements: readonly Judgement[], usage: UsageByPid, screen: Screen): string {
+  const columns = columnsFor(screen);
+  const table = new Table({
+    head: columns.map(({ head }) => head),
+    colWidths: columns.map(({ width }) => width + 1),
+    chars: NO_LINES,
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 1 },
+  });
+  for (const judgement of judgements) {
+    const { evidence } = judgement;
+    const rssBytes = usage.get(evidence.id.pid)?.rssBytes ?? evidence.rssBytes;
+    const row = { judgement, title: titleOf(evidence), rssBytes, screen };
+    table.push(columns.map(({ cell }) => cell(row)));
+  }
+  return table.toString().replace(/[ \t]+$/gm, '');
 }
+
+const projectName = ({ project, cwd }: Evidence): string => safeText(project?.slug ?? cwd ?? '?');
+
+function titleOf({ journal }: Evidence): string {
+  const title = journal.state === 'found' ? readTitle(journal.path) : null;
+  return title === null ? '-' : safeText(title);
+}
+
+const idleTime = (judgement: Judgement): string =>
+  judgement.verdict === 'protected' ? '-' : shortTime(judgement.idleMs);
 
 const COLOURS = { protected: 'green', grace: 'yellow', reap: 'red' } as const;
 
-const coloured = (verdict: Judgement['verdict'], screen: Screen): string =>
-  screen.colour ? styleText(COLOURS[verdict], verdict) : verdict;
+const verdict = ({ verdict: word }: Judgement, colour: boolean): string =>
+  colour ? styleText(COLOURS[word], word) : word;
+
+/** What each reason means, short enough for a table. */
+const IN_WORDS: Readonly<Record<ReasonCode, string>> = {
+  unverified: 'not verified',
+  young: 'just started',
+  terminal: 'has a terminal',
+  connection: 'open connection',
+  cpu: 'uses CPU',
+  tool: 'runs a tool',
+  busy: 'says it is busy',
+  waiting: 'waits for you',
+  scheduled: 'waits for its alarm',
+  turn: 'in a turn',
+  processing: 'project in a turn',
+  api: 'Clay is silent',
+  configured: 'you protect it',
+};
+
+/** A verdict's reason in a few words, the most telling first. */
+function reasonInWords(judgement: Judgement): string {
+  if (judgement.verdict === 'protected') return judgement.reasons.map(({ code }) => IN_WORDS[code]).join(', ');
+  if (judgement.verdict === 'reap') return judgement.orphan;
+  const left = judgement.waitMs - judgement.idleMs;
+  return `${judgement.orphan}, ${Number.isFinite(left) ? `in ${shortTime(left)}` : 'kept for ever'}`;
+}
 
 /** A time as a person reads it: 40s, 5m, 3h, 2d. */
 export const shortTime = (milliseconds: number): string =>
-  ms(Math.max(0, Math.round(milliseconds / 1000) * 1000)).replace(/^0ms$/, '0s');
+  milliseconds < 1000 ? '0s' : ms(Math.round(milliseconds / 1000) * 1000);
 
 /** Memory as a person reads it. */
 export const memory = (bytes: number): string => prettyBytes(bytes, { maximumFractionDigits: bytes < 1e9 ? 0 : 1 });

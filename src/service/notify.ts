@@ -31,9 +31,9 @@ type Send = (message: Message) => Promise<string | undefined>;
 const CHILD_TIMEOUT_MS = 6_000;
 // systemd cuts messages at PIPE_BUF, 4096 bytes; a person reads no more than a line.
 const MAX_STATUS_CHARACTERS = 500;
-// Pings come at a sweep's end at or after half of the watchdog time, so at worst one gap later: with a gap of at most a quarter
-// that leaves a quarter to spare.
-const GAPS_PER_WATCHDOG = 4;
+// A ping goes out with the first sweep that ends in the second half of the watchdog time, so at worst one gap into it: with three
+// gaps to the whole time, a sixth of it is to spare.
+const GAPS_PER_WATCHDOG = 3;
 
 /** A notifier for the environment that systemd gave this process. `nowMs` is a monotonic clock. */
 export function createNotifier(env: NodeJS.ProcessEnv, nowMs = (): number => performance.now()): Notifier {

@@ -215,6 +215,6 @@ describe('status, one look at a Clay with one process of each kind', () => {
     expect(status).toBe(0);
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     expect(stdout).toContain(String(shams.get('idle, Node')?.pid));
-    expect(stdout).toMatch(/protected +young/);
+    expect(stdout).toMatch(/protected +just started/);
   });
 });

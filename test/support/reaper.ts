@@ -10,7 +10,7 @@ import { until } from './until.ts';
 const program = fileURLToPath(new URL('../../dist/clay-reaper.js', import.meta.url));
 
 /** The history of what tests end belongs into no real one. */
-const stateDirectory = mkdtempSync(join(tmpdir(), 'clay-reaper-state-'));
+export const stateDirectory = mkdtempSync(join(tmpdir(), 'clay-reaper-state-'));
 process.once('exit', () => rmSync(stateDirectory, { recursive: true, force: true }));
 
 export type Reason = { readonly code: string; readonly detail: string };
