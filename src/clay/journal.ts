@@ -21,7 +21,10 @@ export type Journal = {
 /** Follow a turn's end without being work (measured on 2.17). */
 const HARMLESS_AFTER_TURN = new Set(['prompt_suggestion', 'fast_mode_state', 'message_uuid', 'result']);
 
-/** Are written only while a turn is on (measured on 2.17, or recorded so by later releases). */
+/**
+ * Are written only while a turn is on, one that Claude began itself included: that has no `user_message`, and Clay does not
+ * say `isProcessing` (measured). Not among them: what agents in the background write, which no turn has to follow.
+ */
 const WITHIN_TURN = new Set([
   'user_message',
   'session_id',
@@ -36,10 +39,6 @@ const WITHIN_TURN = new Set([
   'ask_user',
   'elicitation_request',
   'compacting',
-  'subagent_activity',
-  'subagent_tool',
-  'task_started',
-  'task_progress',
 ]);
 
 /** Holds the end of a turn with room to spare; grown up to the limit below while nothing in it decides. */

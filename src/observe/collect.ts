@@ -249,10 +249,11 @@ function alarmOf(
   startedAtMs: number,
   moment: Moment,
 ): string | null {
-  // 0.2.92 forgets its entries when it ends, 0.3.330 takes them up again when the conversation is resumed (measured).
-  const forgets = facts?.environment.sdkVersion?.startsWith('0.2.') ?? false;
-  const isToCome = (alarm: Alarm): boolean =>
-    alarm.lastFireMs + ALARM_SLACK_MS > moment.wallMs && !(forgets && alarm.setAtMs < startedAtMs);
+  // An earlier process of the conversation may have set it: 0.3.330 takes up cron entries again when it resumes, but no
+  // wake-ups, and 0.2.92 neither (measured).
+  const forgetsAll = facts?.environment.sdkVersion?.startsWith('0.2.') ?? false;
+  const isToCome = ({ tool, setAtMs, lastFireMs }: Alarm): boolean =>
+    lastFireMs + ALARM_SLACK_MS > moment.wallMs && (setAtMs >= startedAtMs || (tool === 'CronCreate' && !forgetsAll));
   const alarm = transcript?.alarms.find(isToCome);
   if (!alarm) return null;
   const until = Number.isFinite(alarm.lastFireMs) ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';

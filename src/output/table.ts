@@ -1,5 +1,4 @@
 import { styleText } from 'node:util';
-import Table from 'cli-table3';
 import ms from 'ms';
 import prettyBytes from 'pretty-bytes';
 import { readTitle } from '../clay/journal.ts';
@@ -7,6 +6,7 @@ import type { Evidence } from '../judge/evidence.ts';
 import type { Judgement } from '../judge/judge.ts';
 import type { ReasonCode } from '../judge/rules.ts';
 import type { Look } from '../sweep.ts';
+import { columns } from './columns.ts';
 import { statusReport, type UsageByPid } from './report.ts';
 import { safeText } from './safe-text.ts';
 
@@ -51,29 +51,20 @@ function columnsFor(screen: Screen): Column[] {
   ];
 }
 
-const NO_LINES = Object.fromEntries(
-  [
-    ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'],
-    ...['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
-  ].map((each) => [each, '']),
-);
-
 /** A table of processes, their verdicts and why, as wide as the screen. */
 export function processTable(judgements: readonly Judgement[], usage: UsageByPid, screen: Screen): string {
-  const columns = columnsFor(screen);
-  const table = new Table({
-    head: columns.map(({ head }) => head),
-    colWidths: columns.map(({ width }) => width + 1),
-    chars: NO_LINES,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 1 },
-  });
-  for (const judgement of judgements) {
+  const shown = columnsFor(screen);
+  const rows = judgements.map((judgement) => {
     const { evidence } = judgement;
     const rssBytes = usage.get(evidence.id.pid)?.rssBytes ?? evidence.rssBytes;
     const row = { judgement, title: titleOf(evidence), rssBytes, screen };
-    table.push(columns.map(({ cell }) => cell(row)));
-  }
-  return table.toString().replace(/[ \t]+$/gm, '');
+    return shown.map(({ cell }) => cell(row));
+  });
+  return columns(
+    shown.map(({ head }) => head),
+    rows,
+    shown.map(({ width }) => width),
+  );
 }
 
 const projectName = ({ project, cwd }: Evidence): string => safeText(project?.slug ?? cwd ?? '?');
