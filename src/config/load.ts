@@ -9,8 +9,16 @@ export class UsageError extends Error {}
 /** Where a value came from: its option, variable or file, or `default`. */
 export type Sources = { readonly [Key in SettingKey]: string };
 
-/** The configuration in force, each value with its source. */
-export type LoadedConfig = { readonly config: Config; readonly sources: Sources; readonly file: string | null };
+/** Each value as it was given, or would be in the file: a duration is still "5m". */
+export type GivenValues = { readonly [Key in SettingKey]: unknown };
+
+/** The configuration in force, each value with its source; `file`: the one that was read, or null if there is none. */
+export type LoadedConfig = {
+  readonly config: Config;
+  readonly given: GivenValues;
+  readonly sources: Sources;
+  readonly file: string | null;
+};
 
 /** A value before it is checked. */
 type Given = { readonly value: unknown; readonly source: string };
@@ -55,6 +63,7 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   );
   return {
     config: Object.fromEntries(checked) as Config,
+    given: Object.fromEntries(SETTING_KEYS.map((key) => [key, given.get(key)?.value ?? null])) as GivenValues,
     sources: Object.fromEntries(SETTING_KEYS.map((key) => [key, given.get(key)?.source ?? 'default'])) as Sources,
     file: file === null ? null : path,
   };
