@@ -36,9 +36,10 @@ export async function cleanup(options: CleanupOptions): Promise<number> {
   const reaped = goOn ? await reapVisibly(settings, look) : [];
   const unrecorded = recordReaped(reaped, Date.now());
   if (unrecorded !== undefined) tell(unrecorded);
-  if (options.json) printJson(cleanupReport(look, reaped, dryRun));
-  else show(summary(look, reaped, dryRun));
   const exit = exitStatus(look, reaped);
+  if (options.json) printJson(cleanupReport(look, reaped, dryRun));
+  else if (exit !== EXIT.nothingFound)
+    show(orphans.length > 0 && !goOn && !dryRun ? 'nothing was ended' : summary(look, reaped, dryRun));
   for (const complaint of exit === EXIT.nothingFound
     ? [nothingFound(look)]
     : [...survivors(reaped), ...complaints(look)])
