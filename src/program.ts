@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { withExamples } from './commands/examples.ts';
 import { withCommonOptions } from './commands/options.ts';
 
 /**
@@ -12,19 +13,41 @@ export function createProgram(version: string, finish: (status: number) => void)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError();
+  const command = (name: string, description: string): Command => program.command(name).description(description);
 
-  withCommonOptions(program.command('run').description('sweep again and again (the service, in the foreground)'))
-    .option('--dry-run', 'only log what would be reaped')
-    .action(async (options) => finish(await (await import('./commands/run.ts')).run(options, version)));
-  withCommonOptions(program.command('cleanup').description('sweep once'))
-    .option('--dry-run', 'only show what would be reaped')
-    .option('--yes', 'do not ask')
-    .option('--now', 'do not wait for any grace period; every protection still holds')
-    .option('--json', 'print what was done as JSON')
-    .action(async (options) => finish(await (await import('./commands/cleanup.ts')).cleanup(options)));
-  withCommonOptions(program.command('status').description('show every candidate, its verdict and why'))
+  withCommonOptions(
+    command('run', 'sweep again and again (the service, in the foreground)').option(
+      '--dry-run',
+      'only log what would be reaped',
+    ),
+  ).action(async (options) => finish(await (await import('./commands/run.ts')).run(options, version)));
+  withCommonOptions(
+    command('cleanup', 'sweep once')
+      .option('--dry-run', 'only show what would be reaped')
+      .option('--yes', 'do not ask')
+      .option('--now', 'do not wait for any grace period; every protection still holds')
+      .option('--json', 'print what was done as JSON'),
+  ).action(async (options) => finish(await (await import('./commands/cleanup.ts')).cleanup(options)));
+  withCommonOptions(
+    command('status', 'show every candidate, its verdict and why')
+      .option('--json', 'print it as JSON')
+      .option('--watch', 'redraw it every 2 s, until q or Ctrl-C'),
+  ).action(async (options) => finish(await (await import('./commands/status.ts')).status(options)));
+  withCommonOptions(
+    command('explain', 'show all the evidence on one process, and the rule that decided')
+      .argument('<pid>', 'the process')
+      .option('--json', 'print it as JSON'),
+  ).action(async (pid, options) => finish(await (await import('./commands/explain.ts')).explain(pid, options)));
+  command('history', 'show what was reaped, when, and how much memory came back')
+    .option('--since <time>', 'how far to go back (7d)')
     .option('--json', 'print it as JSON')
-    .option('--watch', 'redraw it every 2 s, until q or Ctrl-C')
-    .action(async (options) => finish(await (await import('./commands/status.ts')).status(options)));
+    .action(async (options) => finish((await import('./commands/history.ts')).history(options)));
+  withCommonOptions(
+    command('config', 'show the configuration in force, each value with where it is from')
+      .option('--check <file>', 'show what this file alone would put in force, or what is wrong in it')
+      .option('--json', 'print it as JSON'),
+  ).action(async (options) => finish((await import('./commands/config.ts')).config(options)));
+
+  for (const each of program.commands) withExamples(each);
   return program;
 }

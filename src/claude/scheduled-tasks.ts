@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { ok, type Result, readForeignText } from '../files.ts';
+import type { ProcessId } from '../judge/evidence.ts';
 
 // Entries that outlive their process are kept in the project, not in a transcript; the process whose pid is in the lock
 // is the one that waits for them, be they its own or those of one that has died (measured on both SDKs).
@@ -8,8 +9,12 @@ const Tasks = v.object({ tasks: v.array(v.unknown()) });
 
 const MAX_BYTES = 1024 * 1024;
 
-/** Whether a process waits for the durable entries in <cwd>/.claude/scheduled_tasks.json. */
-export function keepsScheduledTasks(cwd: string, pid: number, startTicks: number): Result<boolean> {
+/**
+ * Whether a process waits for the durable entries in <cwd>/.claude/scheduled_tasks.json. They are read through
+ * /proc/PID/cwd, for its own view of the files may be another than ours (a service has a /tmp of its own).
+ */
+export function keepsScheduledTasks(procRoot: string, { pid, startTicks }: ProcessId): Result<boolean> {
+  const cwd = `${procRoot}/${pid}/cwd`;
   const lock = readJson(`${cwd}/.claude/scheduled_tasks.lock`, Lock);
   if (!lock.ok) return lock.failure.why === 'gone' ? ok(false) : lock;
   if (lock.value?.pid !== pid) return ok(false);

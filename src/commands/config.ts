@@ -46,7 +46,13 @@ function settingsTable(loaded: LoadedConfig): string {
 
 /** A value as TOML has it. */
 const valueInWords = (value: unknown): string =>
-  value === null ? 'not set' : safeText(stringify({ value }).trim().replace(/^value = /, ''));
+  value === null
+    ? 'not set'
+    : safeText(
+        stringify({ value })
+          .trim()
+          .replace(/^value = /, ''),
+      );
 
 function sourceInWords(loaded: LoadedConfig, key: SettingKey): string {
   const isOff = key.startsWith('pressure.') && pressureLimitsOf(loaded) === null;

@@ -1,5 +1,5 @@
 import { homedir } from 'node:os';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type ConfigInput, type LoadedConfig, loadConfig, UsageError } from '../config/load.ts';
 import type { SettingKey } from '../config/settings.ts';
 import { type Host, readHost } from '../observe/host.ts';
@@ -32,12 +32,15 @@ const COMMON: readonly {
 /** Options as commander hands them over. */
 export type CommonOptions = { readonly config?: string; readonly [name: string]: unknown };
 
+/** The heading above the common options in the help of a command. */
+export const COMMON_OPTIONS = 'Common options:';
+
 /** Gives a command the options that all have. */
 export function withCommonOptions(command: Command): Command {
-  command.option('--config <file>', 'the configuration file');
+  command.addOption(new Option('--config <file>', 'the configuration file').helpGroup(COMMON_OPTIONS));
   for (const { flag, meaning, repeatable } of COMMON) {
-    if (repeatable) command.option(flag, meaning, (value: string, all: string[] = []) => [...all, value]);
-    else command.option(flag, meaning);
+    const option = new Option(flag, meaning).helpGroup(COMMON_OPTIONS);
+    command.addOption(repeatable ? option.argParser((value: string, all: string[] = []) => [...all, value]) : option);
   }
   return command;
 }

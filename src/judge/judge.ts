@@ -80,8 +80,7 @@ function judgeOne(
   const idleMs = nothingHappened ? idleTime(last?.idle ?? null, evidence, now) : 0;
   const watch = { cpu: cpu.watch, connections, idle: { atMs: now.monotonicMs, idleMs } };
 
-  if (reasons.length > 0)
-    return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch, which };
+  if (reasons.length > 0) return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch, which };
   const kind = ORPHAN_KINDS.find((each) => each.fits(which)) ?? {
     kind: 'parked' as const,
     wait: 'parked_after' as const,

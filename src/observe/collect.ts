@@ -131,7 +131,7 @@ function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connec
     : null;
   const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, doubts) : null;
   const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, doubts) : null;
-  const durable = cwd === null ? null : unless(doubts, keepsScheduledTasks(cwd, stat.pid, stat.startTicks));
+  const durable = unless(doubts, keepsScheduledTasks(host.procRoot, stat));
   return {
     id: { pid: stat.pid, startTicks: stat.startTicks },
     ppid: stat.ppid,

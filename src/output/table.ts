@@ -77,7 +77,8 @@ function titleOf({ journal }: Evidence): string {
 const idleTime = (judgement: Judgement): string =>
   judgement.verdict === 'protected' ? '-' : shortTime(judgement.idleMs);
 
-const COLOURS = { protected: 'green', grace: 'yellow', reap: 'red' } as const;
+/** What a verdict looks like. */
+export const COLOURS = { protected: 'green', grace: 'yellow', reap: 'red' } as const;
 
 const verdict = ({ verdict: word }: Judgement, colour: boolean): string =>
   colour ? styleText(COLOURS[word], word) : word;

@@ -201,7 +201,9 @@ export async function startClay(options: ClayOptions = {}): Promise<Clay> {
   const home = options.clayHome ? join(directory, options.clayHome) : join(userHome, '.clay');
   const socketFolder = join(directory, 'sockets');
   const control = join(socketFolder, 'control.sock');
-  if (!options.after) prepare(directory, [userHome, socketFolder, join(directory, 'projects')], options.user);
+  const temporary = join(directory, 'tmp');
+  if (!options.after)
+    prepare(directory, [userHome, socketFolder, temporary, join(directory, 'projects')], options.user);
   if (options.clayHome) {
     prepare(directory, [home], options.user);
     chmodSync(home, 0o700);
@@ -212,6 +214,9 @@ export async function startClay(options: ClayOptions = {}): Promise<Clay> {
     env: {
       PATH: process.env.PATH,
       HOME: userHome,
+      // What a killed claude leaves behind goes with the directory.
+      TMPDIR: temporary,
+      CLAUDE_CODE_TMPDIR: temporary,
       STAND_IN_CONTROL: control,
       STAND_IN_OPTIONS: JSON.stringify({
         ...{ timestamps, journalEncoding, osUsers, dev },

@@ -1,7 +1,4 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
@@ -9,9 +6,8 @@ import { until } from './until.ts';
 /** The program as a user has it: run `npm run build` before. */
 const program = fileURLToPath(new URL('../../dist/clay-reaper.js', import.meta.url));
 
-/** The history of what tests end belongs into no real one. */
-export const stateDirectory = mkdtempSync(join(tmpdir(), 'clay-reaper-state-'));
-process.once('exit', () => rmSync(stateDirectory, { recursive: true, force: true }));
+/** The history of what tests end belongs into no real one; build.ts makes this folder and removes it. */
+export const stateDirectory = process.env.TEST_STATE_DIRECTORY;
 
 export type Reason = { readonly code: string; readonly detail: string };
 

@@ -1,0 +1,3 @@
+import { describeSdk } from './suite.ts';
+
+describeSdk('0.3.330');
