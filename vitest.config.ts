@@ -33,6 +33,20 @@ export default defineConfig({
           hookTimeout: 300_000,
         },
       },
+      {
+        test: {
+          name: 'root',
+          include: ['test/root/**/*.test.ts'],
+          ...withProcesses,
+          globalSetup: ['test/support/build.ts', 'test/root/private-machine.ts'],
+          testTimeout: 120_000,
+        },
+      },
+      { test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...withProcesses, testTimeout: 180_000 } },
+      {
+        // As long as CLAY_REAPER_SOAK_SECONDS says, and some minutes more to start and to end it all.
+        test: { name: 'soak', include: ['test/soak/**/*.test.ts'], ...withProcesses, testTimeout: 24 * 3600_000 },
+      },
     ],
   },
 });
