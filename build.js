@@ -1,20 +1,16 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { bundling } from './bundling.js';
 
-const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 await build({
+  ...bundling,
   entryPoints: ['src/main.ts'],
   outfile: 'dist/clay-reaper.js',
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  format: 'esm',
   legalComments: 'none',
   define: { CLAY_REAPER_VERSION: JSON.stringify(version) },
-  // pino and commander are CommonJS and call require() for Node's own modules, which an ES module does not have.
-  banner: {
-    js: "#!/usr/bin/env node\nimport { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
-  },
-  logLevel: 'warning',
+  banner: { js: `#!/usr/bin/env node\n${bundling.banner.js}` },
 });
+execFileSync(process.execPath, ['run-typescript.js', 'src/docs/man.ts'], { stdio: 'inherit' });

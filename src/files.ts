@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, realpathSync, type Stats } from 'node:fs';
+import { dirname } from 'node:path';
 
 /** Why something could not be read: it is not there, this user may not, the kernel could not, or it is not what it should be. */
 export type Failure = { readonly why: 'gone' | 'denied' | 'error' | 'odd'; readonly detail: string };
@@ -88,3 +89,55 @@ export function readForeignText(path: string, ownerUid: number | null, maxBytes:
     return ok(file.read(0, file.stat.size).toString('utf8'));
   });
 }
+
+const OTHERS_MAY_WRITE = 0o002;
+const STICKY = 0o1000;
+
+/**
+ * The real path of a folder that nobody can make another one of but `ownerUid`, root and this very user (path_resolution(7)):
+ * it and all folders above it belong to one of them, and others may write only where they cannot rename what is not theirs.
+ * A path that leads through a folder of somebody else's would be what that one likes, and again another a moment later.
+ */
+export function firmFolder(path: string, ownerUid: number): Result<string> {
+  const real = attempt(path, () => realpathSync(path));
+  if (!real.ok) return real;
+  const trusted = new Set([0, ownerUid, process.geteuid?.() ?? ownerUid]);
+  for (let folder = real.value; ; folder = dirname(folder)) {
+    const stat = attempt(folder, () => lstatSync(folder));
+    if (!stat.ok) return stat;
+    if (!stat.value.isDirectory()) return fail('odd', `${folder} is not a directory`);
+    if (!trusted.has(stat.value.uid)) {
+      return fail('odd', `${folder} belongs to uid ${stat.value.uid}, so that what is in it is not sure to be uid ${ownerUid}'s`);
+    }
+    if ((stat.value.mode & OTHERS_MAY_WRITE) !== 0 && (stat.value.mode & STICKY) === 0) {
+      return fail('odd', `anybody may write to ${folder}`);
+    }
+    if (folder === dirname(folder)) return real;
+  }
+}
+
+// Not in node:fs: the path alone is opened, whatever it leads to, and nothing is read or waited for (open(2), O_PATH).
+const O_PATH = 0o10_000_000;
+
+/**
+ * Opens a unix socket that belongs to `ownerUid`, for connecting to that very one by {@link pathOfOpen}, wherever its path leads by then.
+ * The descriptor is the caller's to close.
+ */
+export function openSocketFile(path: string, ownerUid: number): Result<number> {
+  const fd = attempt(path, () => openSync(path, O_PATH | constants.O_NOFOLLOW));
+  if (!fd.ok) return fd;
+  const stat = attempt(path, () => fstatSync(fd.value));
+  const problem = !stat.ok
+    ? stat
+    : !stat.value.isSocket()
+      ? fail('odd', `${path} is not a socket`)
+      : stat.value.uid !== ownerUid
+        ? fail('odd', `${path} belongs to uid ${stat.value.uid}, not to uid ${ownerUid}`)
+        : null;
+  if (problem === null) return fd;
+  closeSync(fd.value);
+  return problem;
+}
+
+/** A path to what this process has open (proc_pid_fd(5)). */
+export const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;

@@ -1,6 +1,9 @@
+import { realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { withExamples } from './commands/examples.ts';
 import { withCommonOptions } from './commands/options.ts';
+import type { Machine } from './install/machine.ts';
 
 /**
  * The program, with all its commands; each gives its exit status to `finish`.
@@ -42,6 +45,23 @@ export function createProgram(version: string, finish: (status: number) => void)
     .option('--since <time>', 'how far to go back (7d)')
     .option('--json', 'print it as JSON')
     .action(async (options) => finish((await import('./commands/history.ts')).history(options)));
+  command('install', 'put the systemd unit in place, and a configuration if there is none')
+    .option('--user', "a service of this user's own, without root")
+    .option('--now', 'enable and start it, too')
+    .option('--dry-run', 'only show what would be written and done')
+    .option('--force', 'replace an edited unit or configuration')
+    .action(async (options) => {
+      const machine = await installedHere(options.user === true);
+      finish(await (await import('./commands/install.ts')).install(options, machine));
+    });
+  command('uninstall', 'stop the service and take away what install put there')
+    .option('--user', "this user's own service")
+    .option('--dry-run', 'only show what would be taken away')
+    .option('--purge', 'an edited configuration and the history, too')
+    .action(async (options) => {
+      const machine = await installedHere(options.user === true);
+      finish(await (await import('./commands/uninstall.ts')).uninstall(options, machine));
+    });
   withCommonOptions(
     command('config', 'show the configuration in force, each value with where it is from')
       .option('--check <file>', 'show what this file alone would put in force, or what is wrong in it')
@@ -50,4 +70,11 @@ export function createProgram(version: string, finish: (status: number) => void)
 
   for (const each of program.commands) withExamples(each);
   return program;
+}
+
+/** This machine as `install` has to know it: with this Node, this program, and the unit files beside it. */
+async function installedHere(user: boolean): Promise<Machine> {
+  const { thisMachine } = await import('./install/machine.ts');
+  const script = realpathSync(process.argv[1] ?? '');
+  return thisMachine(script, join(dirname(script), '../systemd'), user);
 }

@@ -152,7 +152,7 @@ export async function reap(
 }
 
 async function askAgain(clay: ClayLook): Promise<ClayLook> {
-  return { ...clay, answer: await askClay(clay.daemon.socketPath, clay.daemon.pid) };
+  return { ...clay, answer: await askClay(clay.daemon) };
 }
 
 function orderFor(settings: SweepSettings, found: Look, clays: readonly ClayLook[], judgement: IdleOrphan): Order {

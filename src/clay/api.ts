@@ -1,6 +1,7 @@
+import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import * as v from 'valibot';
-import { fail, failureOf, ok, type Result } from '../files.ts';
+import { fail, failureOf, ok, openSocketFile, pathOfOpen, type Result } from '../files.ts';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
@@ -25,12 +26,18 @@ export const API_LIMIT_MS = 2_000;
 /** 4 MiB hold some 20,000 projects. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
+/** Whom to ask: the socket, and who has to be behind it. */
+export type Asked = { readonly socketPath: string; readonly uid: number; readonly pid: number };
+
 /**
- * Asks the Clay daemon behind `socketPath` for its status: one JSON object a line each way.
+ * Asks a Clay daemon for its status: one JSON object a line each way.
  * It has no side effects, unlike Clay's web socket, which makes sessions when one connects to it.
  * Fails with `denied` if the socket may not be connected to, else with what was wrong in the answer.
  */
-export function askClay(socketPath: string, expectedPid: number, limitMs = API_LIMIT_MS): Promise<Result<ClayStatus>> {
+export function askClay({ socketPath, uid, pid }: Asked, limitMs = API_LIMIT_MS): Promise<Result<ClayStatus>> {
+  const file = openSocketFile(socketPath, uid);
+  // No socket (yet, or any more) is an answer that did not come.
+  if (!file.ok) return Promise.resolve(file.failure.why === 'gone' ? fail('odd', file.failure.detail) : file);
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -51,15 +58,17 @@ export function askClay(socketPath: string, expectedPid: number, limitMs = API_L
       const newline = chunk.indexOf(0x0a);
       chunks.push(newline === -1 ? chunk : chunk.subarray(0, newline));
       bytes += chunk.length;
-      if (newline !== -1) finish(parseStatusAnswer(Buffer.concat(chunks).toString('utf8'), expectedPid));
+      if (newline !== -1) finish(parseStatusAnswer(Buffer.concat(chunks).toString('utf8'), pid));
       else if (bytes > MAX_ANSWER_BYTES) finish(fail('odd', `its answer is longer than ${MAX_ANSWER_BYTES} bytes`));
     });
     socket.on('close', () => finish(fail('odd', 'it closed the connection before its answer was whole')));
     try {
-      socket.connect(socketPath);
+      // Not by its path: that may lead to another socket by now. connect(2) is called at once, and needs no descriptor later.
+      socket.connect(pathOfOpen(file.value));
     } catch (error) {
-      // A path that can be no socket's is refused before anything is tried.
       finish(failureOf(error, socketPath));
+    } finally {
+      closeSync(file.value);
     }
   });
 }

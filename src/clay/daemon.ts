@@ -1,7 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
-import { attempt, fail, ok, type Result, readForeignText } from '../files.ts';
+import { attempt, fail, firmFolder, ok, type Result, readForeignText } from '../files.ts';
 import { readProcLink } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
@@ -12,6 +12,7 @@ export type Daemon = {
   readonly pid: number;
   readonly startTicks: number;
   readonly uid: number;
+  /** The real path: no link in it that somebody could turn. */
   readonly home: string;
   readonly socketPath: string;
   /** The folder of daemon.js, where sdk-worker.js lies too. */
@@ -64,10 +65,13 @@ export function lookAtHome(procRoot: string, home: string): HomeLook {
   return { home, daemons, refusals, nothing: daemons.length + refusals.length > 0 ? null : nothing };
 }
 
-function confirmDaemon(procRoot: string, home: string, flavour: (typeof FLAVOURS)[number]): Result<Daemon> {
-  const path = `${home}/${flavour.config}`;
-  const owner = attempt(path, () => lstatSync(path).uid);
+function confirmDaemon(procRoot: string, givenHome: string, flavour: (typeof FLAVOURS)[number]): Result<Daemon> {
+  const owner = attempt(`${givenHome}/${flavour.config}`, () => lstatSync(`${givenHome}/${flavour.config}`).uid);
   if (!owner.ok) return owner;
+  const folder = firmFolder(givenHome, owner.value);
+  if (!folder.ok) return folder;
+  const home = folder.value;
+  const path = `${home}/${flavour.config}`;
   const file = readDaemonFile(path, owner.value);
   if (!file.ok) return file;
   const { pid } = file.value;

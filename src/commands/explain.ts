@@ -12,7 +12,7 @@ import {
   noCandidateReport,
   noCandidateText,
 } from '../output/explanation.ts';
-import { printJson } from '../output/report.ts';
+import { printJson, type UsageByPid } from '../output/report.ts';
 import { screenOf } from '../output/table.ts';
 import { tell } from '../output/tell.ts';
 import { watchUsage } from '../output/usage.ts';
@@ -43,7 +43,7 @@ export async function explain(pidText: string, options: ExplainOptions): Promise
   const judgement = judgementOf(found, pid);
   if (!judgement) return explainNoCandidate(settings, found, pid, options);
   const which = caseOf(found, judgement);
-  const explanation = explainCase(which, judgement, found, placesOf(settings, found, judgement));
+  const explanation = explainCase(which, judgement, found, placesOf(settings, found, judgement, used));
   if (options.json) printJson(explanationReport(explanation, pid, found, used));
   else process.stdout.write(`${explanationText(explanation, judgement, screenOf(process.stdout))}\n`);
   for (const complaint of complaints(found)) tell(complaint);
@@ -61,7 +61,7 @@ function caseOf(found: Look, { evidence }: Judgement): Case {
   return which;
 }
 
-function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement): Places {
+function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement, used: UsageByPid): Places {
   const facts = found.facts.get(keyOf(evidence.id));
   const { clay } = evidence;
   const daemon = found.clays.find((each) => clay.state !== 'dead' && each.daemon.pid === clay.pid)?.daemon;
@@ -70,6 +70,7 @@ function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement)
     environment: facts?.environment ?? null,
     transcript: facts?.transcript?.path ?? null,
     clay: daemon?.socketPath ?? clay.home,
+    usage: used.get(evidence.id.pid) ?? null,
   };
 }
 

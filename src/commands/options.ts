@@ -26,7 +26,11 @@ const COMMON: readonly {
   { key: 'poll_interval', flag: '--poll <time>', meaning: 'time between two sweeps (30s)' },
   { key: 'kill_after', flag: '--kill-after <time>', meaning: 'time from SIGTERM to SIGKILL (30s)' },
   { key: 'min_age', flag: '--min-age <time>', meaning: 'younger processes are never touched (1m)' },
-  { key: 'log.level', flag: '--log-level <level>', meaning: 'trace, debug, info, warn, error, fatal or silent (info)' },
+  {
+    key: 'log.level',
+    flag: '--log-level <level>',
+    meaning: 'what to log: trace, debug, info, warn, error, fatal or silent (info)',
+  },
 ];
 
 /** Options as commander hands them over. */

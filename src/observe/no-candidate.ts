@@ -33,7 +33,8 @@ type CheckOne = (host: Host, found: Observation, stat: Stat) => Check;
 const isProcess: CheckOne = (host, _, { pid }) => {
   const what = 'a process';
   const all = listProc(host.procRoot);
-  if (!all.ok || all.value.includes(String(pid))) return { what, holds: true, detail: `${host.procRoot}/${pid} is` };
+  if (!all.ok || all.value.includes(String(pid)))
+    return { what, holds: true, detail: `it is listed in ${host.procRoot}` };
   const status = readProcText(`${host.procRoot}/${pid}/status`);
   const leader = status.ok ? /^Tgid:\t(\d+)$/m.exec(status.value)?.[1] : undefined;
   return { what, holds: false, detail: `it is a thread of process ${leader ?? 'unknown'}` };

@@ -112,7 +112,7 @@ function tableIsDue(looks: readonly HomeLook[], memory: Memory, now: Moment): bo
 async function lookAtClays(host: Host, daemons: readonly Daemon[], memory: Memory): Promise<ClayFinding[]> {
   const clays = await Promise.all(
     daemons.map(async (daemon): Promise<ClayFinding> => {
-      const answer = await askClay(daemon.socketPath, daemon.pid);
+      const answer = await askClay(daemon);
       const known = memory.daemons.get(keyOf(daemon));
       // One that was blind is tried again: the administrator may have mended it.
       const blind = known && known.blind === null ? null : findBlindness(host, daemon, answer);

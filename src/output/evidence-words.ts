@@ -21,6 +21,8 @@ export type Places = {
   readonly transcript: string | null;
   /** Clay's socket, or the home of a dead one. */
   readonly clay: string;
+  /** What a person would see in top, of this process alone; null if it could not be measured. */
+  readonly usage: { readonly cpuPercent: number; readonly rssBytes: number } | null;
 };
 
 /** All evidence on one process, in words, in the order in which it was collected. */
@@ -50,10 +52,10 @@ export function evidenceInWords(which: Case, places: Places): EvidenceWords[] {
     {
       what: 'memory',
       from: `${proc}/stat`,
-      value: `${memory(evidence.rssBytes)} resident`,
+      value: `${memory(places.usage?.rssBytes ?? evidence.rssBytes)} resident`,
       meaning: 'about what comes back when it ends',
     },
-    cpuWords(proc, which),
+    cpuWords(proc, which, places),
     {
       what: 'folder',
       from: `${proc}/cwd`,
@@ -82,7 +84,7 @@ export function evidenceInWords(which: Case, places: Places): EvidenceWords[] {
     clayWords(evidence, places),
     {
       what: 'configuration',
-      from: 'see clay-reaper config',
+      from: 'the configuration (clay-reaper config)',
       value: `${which.limits.protectedProjects.length} projects and ${which.limits.protectedSessions.length} conversations protected`,
       meaning: 'what is named under [protect] is never ended',
     },
@@ -107,12 +109,16 @@ function environmentWords(proc: string, { environment }: Places): EvidenceWords 
   };
 }
 
-function cpuWords(proc: string, { evidence, cpu }: Case): EvidenceWords {
+function cpuWords(proc: string, { evidence, cpu }: Case, { usage }: Places): EvidenceWords {
   const below = evidence.descendants.length;
+  const alone = below === 0 || usage === null ? '' : `, ${usage.cpuPercent.toFixed(1)} % by itself`;
   return {
     what: 'cpu',
     from: below === 0 ? `${proc}/stat` : `${proc}/stat and that of the ${below} below it`,
-    value: cpu === null ? 'not measured' : `${cpu.percent.toFixed(1)} % of a core in the last ${shortTime(cpu.overMs)}`,
+    value:
+      cpu === null
+        ? 'not measured'
+        : `${cpu.percent.toFixed(1)} % of a core in the last ${shortTime(cpu.overMs)}${alone}`,
     meaning: cpu?.busy ? 'it is at work' : 'no more than an idle one uses',
   };
 }

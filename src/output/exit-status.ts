@@ -4,6 +4,17 @@ import { failedCount } from './report.ts';
 /** The exit statuses of all commands; people script against them. 130: Ctrl-C, as shells count it. */
 export const EXIT = { done: 0, notGone: 1, usage: 2, nothingFound: 3, leftAlone: 4, interrupted: 130 } as const;
 
+/** What each of them means, by its number; the man page and --help say so. */
+export const EXIT_MEANINGS: Readonly<Record<number, string>> = {
+  [EXIT.done]: 'Done, also when there was nothing to do.',
+  [EXIT.notGone]: 'Something that should be gone is not; or there is nothing that was asked for (explain, history).',
+  [EXIT.usage]: 'Bad usage or configuration.',
+  [EXIT.nothingFound]: 'No Clay daemon and no abandoned process found.',
+  [EXIT.leftAlone]:
+    'At least one Clay was left alone, because it gave no usable answer or its processes could not be read.',
+  [EXIT.interrupted]: 'Interrupted at a question; nothing was ended.',
+};
+
 /** The exit status of a one-shot: what should be gone and is not weighs most. */
 export function exitStatus(look: Look, reaped: readonly Reaped[] = []): number {
   if (failedCount(reaped) > 0) return EXIT.notGone;

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import type { Judgement } from '../judge/judge.ts';
+import type { IdleOrphan, Judgement } from '../judge/judge.ts';
 import { type Case, ORPHAN_KINDS } from '../judge/rules.ts';
 import type { Check } from '../observe/no-candidate.ts';
 import type { Look } from '../sweep.ts';
@@ -25,9 +25,11 @@ export type Explanation = {
   readonly kinds: readonly KindOutcome[];
   readonly idle: string;
   readonly verdict: string;
-  /** What would have to happen for another verdict, by that verdict. */
-  readonly otherwise: readonly { readonly verdict: Judgement['verdict']; readonly when: string }[];
+  readonly otherwise: readonly Otherwise[];
 };
+
+/** What would have to happen for another verdict: all that is listed. */
+type Otherwise = { readonly verdict: Judgement['verdict']; readonly when: readonly string[] };
 
 /** Explains a judgement, given the case that it was made of. */
 export function explain(which: Case, judgement: Judgement, look: Look, places: Places): Explanation {
@@ -35,7 +37,7 @@ export function explain(which: Case, judgement: Judgement, look: Look, places: P
     evidence: evidenceInWords(which, places),
     rules: ruleOutcomes(which),
     kinds: kindOutcomes(which),
-    idle: idleInWords(which),
+    idle: judgement.verdict === 'protected' ? `none while it is protected; ${idleInWords(which)}` : idleInWords(which),
     verdict: verdictInWords(which, judgement, look),
     otherwise: judgement.verdict === 'protected' ? whenFree(which, judgement) : whenNot(which, judgement),
   };
@@ -59,46 +61,48 @@ function verdictInWords(which: Case, judgement: Judgement, { pressure }: Look): 
 }
 
 /** Which wait applies to an idle orphan, and how long it is. */
-function waitOf(which: Case, judgement: Exclude<Judgement, { verdict: 'protected' }>): string {
+function waitOf(which: Case, judgement: IdleOrphan): string {
   const { wait } = kindOf(which);
   const usual = wait === 'grace_period' ? which.limits.gracePeriodMs : which.limits.parkedAfterMs;
   if (judgement.waitMs === usual) return waitInWords(wait, which);
   return `${waitInWords('grace_period', which)}, as it is one of those idle longest beyond max_parked, ${which.limits.maxParked}`;
 }
 
-function whenFree(which: Case, { reasons }: Judgement): Explanation['otherwise'] {
+function whenFree(which: Case, { reasons }: Judgement): Otherwise[] {
   const { kind, wait } = kindOf(which);
+  const then = `then nothing happens for ${waitInWords(wait, which)}: it is an idle orphan (${kind}) by now`;
+  const lifted = reasons.map(({ code }) => `${code}: ${WHAT_LIFTS[code](which)}`);
   return [
-    ...reasons.map(({ code }) => ({ verdict: 'grace' as const, when: `${code}: ${WHAT_LIFTS[code](which)}` })),
-    {
-      verdict: 'reap',
-      when: `all of that, and then nothing happens for ${waitInWords(wait, which)}: an idle orphan (${kind}) by then`,
-    },
+    { verdict: 'grace', when: lifted },
+    { verdict: 'reap', when: ['all of that', then] },
   ];
 }
 
-function whenNot(which: Case, judgement: Exclude<Judgement, { verdict: 'protected' }>): Explanation['otherwise'] {
+function whenNot(which: Case, judgement: IdleOrphan): Otherwise[] {
   const { limits, evidence } = which;
   const protect = evidence.project === null ? '' : `, or [protect] projects = ["${evidence.project.slug}"] is set`;
   const keeps = {
     verdict: 'protected' as const,
-    when: `one of the rules holds: a message to its conversation is enough${protect}; the idle time then starts again from zero`,
+    when: [
+      `one of the rules holds: a message to its conversation is enough${protect}; its idle time then starts again from zero`,
+    ],
   };
   if (judgement.verdict === 'reap') {
-    const longer = { verdict: 'grace' as const, when: `its wait is set to more than ${shortTime(judgement.idleMs)}` };
-    return [keeps, longer];
+    return [keeps, { verdict: 'grace', when: [`its wait is set to more than ${shortTime(judgement.idleMs)}`] }];
   }
   const left = judgement.waitMs - judgement.idleMs;
   return [
     keeps,
     ...(Number.isFinite(left)
-      ? [{ verdict: 'reap' as const, when: `nothing happens for another ${shortTime(left)}` }]
+      ? [{ verdict: 'reap' as const, when: [`nothing happens for another ${shortTime(left)}`] }]
       : []),
     ...(judgement.orphan === 'parked' && limits.gracePeriodMs < judgement.waitMs
       ? [
           {
             verdict: 'reap' as const,
-            when: `its conversation is deleted or gets a newer process, or its Clay dies: then its wait is grace_period, ${limitInWords(limits.gracePeriodMs)}`,
+            when: [
+              `its conversation is deleted or gets a newer process, or its Clay dies: then its wait is grace_period, ${limitInWords(limits.gracePeriodMs)}`,
+            ],
           },
         ]
       : []),
@@ -156,7 +160,7 @@ export function explanationText(explanation: Explanation, judgement: Judgement, 
       'Evidence',
       explanation.evidence.map(({ what, value, meaning, from }) => ({
         term: what,
-        text: `${safeText(value)}: ${safeText(meaning)}\nread from ${safeText(from)}`,
+        text: `${safeText(value)} – ${safeText(meaning)}\nread from ${safeText(from)}`,
       })),
       screen,
     ),
@@ -186,7 +190,10 @@ export function explanationText(explanation: Explanation, judgement: Judgement, 
     ),
     section(
       'Another verdict if',
-      explanation.otherwise.map(({ verdict, when }) => ({ term: verdict, text: safeText(when) })),
+      explanation.otherwise.map(({ verdict, when }) => ({
+        term: verdict,
+        text: when.map((each) => safeText(each)).join('\nand '),
+      })),
       screen,
     ),
   ].join('\n\n');

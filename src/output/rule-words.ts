@@ -5,7 +5,7 @@ import { shortTime } from './table.ts';
 /** A rule of the table, asked about one process: whether it holds, and what that rests on. */
 export type RuleOutcome = { readonly code: ReasonCode; readonly holds: boolean; readonly detail: string };
 
-/** A kind of orphan, asked about one process. Of several that fit, the first counts. */
+/** A kind of orphan, asked about one process. Of several that fit, the first counts; the last is for what fits no other. */
 export type KindOutcome = { readonly kind: OrphanKind; readonly fits: boolean; readonly detail: string };
 
 /** Every protecting rule in the order of the table, with its outcome. */
@@ -16,8 +16,14 @@ export const ruleOutcomes = (which: Case): RuleOutcome[] =>
   });
 
 /** Every kind of orphan in the order of the table, with its outcome. */
-export const kindOutcomes = (which: Case): KindOutcome[] =>
-  ORPHAN_KINDS.map(({ kind, fits }) => ({ kind, fits: fits(which), detail: KIND_WORDS[kind](which) }));
+export function kindOutcomes(which: Case): KindOutcome[] {
+  const first = ORPHAN_KINDS.find(({ fits }) => fits(which))?.kind;
+  return ORPHAN_KINDS.map(({ kind, fits }) =>
+    kind === 'parked' && kind !== first
+      ? { kind, fits: false, detail: `it is ${first}` }
+      : { kind, fits: fits(which), detail: KIND_WORDS[kind](which) },
+  );
+}
 
 /** A limit as a person would set it; what is never is "never". */
 export const limitInWords = (ms: number): string => (Number.isFinite(ms) ? shortTime(ms) : 'never');
@@ -81,7 +87,7 @@ const KIND_WORDS: Readonly<Record<OrphanKind, (which: Case) => string>> = {
     clay.state === 'dead'
       ? `the Clay of ${clay.home} that started it is dead, and it was handed on to pid ${ppid}`
       : `its Clay, pid ${clay.pid}, lives`,
-  parked: () => 'what is none of these: its conversation is open, but nothing happens in it',
+  parked: () => 'it is none of these: its conversation is open, but nothing happens in it',
 };
 
 /** What has to happen for a rule that holds to hold no longer. */
@@ -108,7 +114,7 @@ export const WHAT_LIFTS: Readonly<Record<ReasonCode, (which: Case) => string>> =
 /** What its idle time rests on. */
 export function idleInWords({ evidence, now }: Case): string {
   if (evidence.sessionId === null)
-    return 'it cannot be tied to a conversation, so only what the service itself has seen of it counts';
+    return 'it cannot be tied to a conversation, so only what the service itself sees of it counts';
   const [last] = happenings(evidence).sort((one, other) => other.atMs - one.atMs);
   if (last) return `${last.what} was the last to change, ${shortTime(now.wallMs - last.atMs)} ago`;
   return evidence.journal.state === 'missing'

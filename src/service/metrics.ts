@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { isEnded } from '../output/report.ts';
@@ -112,6 +112,8 @@ export function writeTextfile(path: string, text: string): string | undefined {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const fd = openSync(beside, flags, 0o644);
     try {
+      // The service's umask is for its history; the metrics are for another user's node_exporter.
+      fchmodSync(fd, 0o644);
       writeSync(fd, text);
     } finally {
       closeSync(fd);

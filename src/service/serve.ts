@@ -32,13 +32,14 @@ export async function serve(service: Service): Promise<void> {
   const { host, log } = service;
   const notifier = createNotifier(process.env);
   const stop = new AbortController();
-  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()));
   const state = emptyState();
   let { config } = service.first;
   let settings = settingsOf(host, service.first);
   let told = nothingTold;
   let tally = emptyTally;
   let stoppedBy = '';
+  // The wait between two sweeps: made anew for each, so that nothing gathers on it in a year of sweeps.
+  let nap = new AbortController();
   let isReady = false;
   let metrics: Metrics | null = null;
   let lastTrouble = '';
@@ -64,6 +65,7 @@ export async function serve(service: Service): Promise<void> {
   const onStop = (signal: NodeJS.Signals): void => {
     stoppedBy ||= signal;
     stop.abort();
+    nap.abort();
   };
   const onReload = async (): Promise<void> => {
     complain(await notifier.reloading());
@@ -81,6 +83,8 @@ export async function serve(service: Service): Promise<void> {
       );
     }
     if (isReady) await ready();
+    // The time between two sweeps may be shorter now.
+    nap.abort();
   };
   process
     .on('SIGTERM', onStop)
@@ -107,13 +111,25 @@ export async function serve(service: Service): Promise<void> {
     const done = sweepOnce(begun).catch((error: unknown) => {
       log.error({ event: 'sweep-failed', error: String(error) }, `this sweep failed, the next one follows: ${error}`);
     });
-    await Promise.race([done, stopped]);
+    await settled(done, stop.signal);
     if (stop.signal.aborted) await Promise.race([done, pause(LET_GO_MS, null)]);
-    await pause(config.poll_interval - (performance.now() - begun), stop.signal);
+    nap = new AbortController();
+    if (!stop.signal.aborted) await pause(config.poll_interval - (performance.now() - begun), nap.signal);
   }
   log.info({ event: 'stopped', signal: stoppedBy }, `stopped by ${stoppedBy}`);
   await notifier.stopping(`stopped by ${stoppedBy}`);
 }
+
+/** Resolves when the work is done, or when `cut` fires. */
+const settled = (work: Promise<void>, cut: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      cut.removeEventListener('abort', done);
+      resolve();
+    };
+    cut.addEventListener('abort', done);
+    void work.then(done);
+  });
 
 async function sweepOrLook(
   settings: SweepSettings,

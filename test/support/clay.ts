@@ -65,6 +65,8 @@ export type ShamCommand = {
 
 export type ShamOptions = {
   readonly project: string;
+  /** Of its conversation. */
+  readonly title?: string;
   /** `node`: as 0.2.92; `native`: as 0.3.x, at 1 MB, but obeys `ignoreSigterm` and `sessionFile` only; `terminal`: has a tty. */
   readonly shape?: 'node' | 'native' | 'terminal';
   /** $CLAUDE_AGENT_SDK_VERSION; decides the shape of the session file. 0.2.92, and 0.3.330 for `native`. */

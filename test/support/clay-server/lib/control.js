@@ -78,8 +78,9 @@ function createOperations({ state, hosts, statusSocket, saveConfig, newConversat
     },
 
     /** Starts a sham claude with a conversation (a new one unless `localId`), its journal and its transcript. */
-    sham: async ({ project: slug, localId, worker, journal = 'ended', idleSeconds, sessionId, cwd, ...spec }) => {
-      const chat = localId ? conversation({ localId }) : newConversation({ project: project(slug), title: 'hello' });
+    sham: async ({ project: slug, title = 'hello', localId, worker, journal = 'ended', ...rest }) => {
+      const { idleSeconds, sessionId, cwd, ...spec } = rest;
+      const chat = localId ? conversation({ localId }) : newConversation({ project: project(slug), title });
       const id = sessionId ?? chat.sessionId ?? randomUUID();
       const host = await hostFor(worker);
       const sham = await host.call('spawnSham', {
