@@ -1,3 +1,4 @@
+import { looksLikeClaude } from './claude/recognise.ts';
 import { askClay } from './clay/api.ts';
 import { type PressureLimits, underPressure } from './config/limits.ts';
 import { type Evidence, keyOf } from './judge/evidence.ts';
@@ -11,6 +12,7 @@ import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
 import { readMemoryPressure } from './proc/pressure.ts';
 import { readStat } from './proc/stat.ts';
+import { readStatus, singleUid } from './proc/status.ts';
 import { type Ending, endProcess, type LastLook, type Order } from './reap/end-process.ts';
 import { isGone, pause } from './reap/signals.ts';
 
@@ -171,7 +173,8 @@ function orderFor(settings: SweepSettings, found: Look, clays: readonly ClayLook
     beforeKill: async () => {
       if (isGone(settings.host, evidence.id) || keeper === null) return 'gone';
       const asked = keeper.state === 'living' ? { ...keeper, look: await askAgain(keeper.look) } : keeper;
-      return claysWord(withClaysWord(evidence, asked));
+      const word = claysWord(withClaysWord(evidence, asked));
+      return word === 'go' ? stillItself(settings.host, evidence) : word;
     },
   };
 }
@@ -216,6 +219,16 @@ function claysWord(evidence: Evidence): LastLook {
   const silence = clay.state === 'silent' ? `Clay's API: ${clay.error}` : null;
   const objection = doubts[0] ?? silence ?? openTurn(evidence) ?? processing(evidence);
   return objection === null ? 'go' : spare(objection, evidence);
+}
+
+/** A process keeps pid and start time when it becomes another program (execve(2)), which may be another user's: sudo. */
+function stillItself(host: Host, evidence: Evidence): LastLook {
+  const [stat, status] = [readStat(host.procRoot, evidence.id.pid), readStatus(host.procRoot, evidence.id.pid)];
+  const failure = stat.ok ? (status.ok ? null : status.failure) : stat.failure;
+  if (failure !== null) return failure.why === 'gone' ? 'gone' : spare(failure.detail, evidence);
+  if (!stat.ok || !status.ok) return 'gone';
+  if (singleUid(status.value) !== evidence.uid) return spare(`it no longer runs under uid ${evidence.uid}`, evidence);
+  return looksLikeClaude(stat.value) ? 'go' : spare(`its name is ${stat.value.comm} now`, evidence);
 }
 
 const spare = (why: string, evidence: Evidence): LastLook => ({

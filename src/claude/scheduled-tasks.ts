@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { ok, type Result, readForeignText } from '../files.ts';
+import { parseJsonAs } from '../json.ts';
 import type { ProcessId } from '../judge/evidence.ts';
 
 // Entries that outlive their process are kept in the project, not in a transcript; the process whose pid is in the lock
@@ -29,10 +30,6 @@ export function keepsScheduledTasks(procRoot: string, { pid, startTicks }: Proce
 function readJson<T>(path: string, schema: v.GenericSchema<unknown, T>): Result<T | null> {
   const text = readForeignText(path, null, MAX_BYTES);
   if (!text.ok) return text;
-  try {
-    const parsed = v.safeParse(schema, JSON.parse(text.value));
-    return ok(parsed.success ? parsed.output : null);
-  } catch {
-    return ok(null);
-  }
+  const parsed = parseJsonAs(schema, text.value);
+  return ok(parsed.ok ? parsed.value : null);
 }

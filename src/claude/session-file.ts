@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { fail, ok, type Result, readForeignText } from '../files.ts';
+import { parseJsonAs } from '../json.ts';
 
 /** A conversation's id: a UUID, checked before it becomes part of a path. */
 export const SessionId = v.pipe(v.string(), v.uuid());
@@ -45,16 +46,9 @@ const CLOCK_SLACK_MS = 2_000;
 
 /** Parses the text of a session file and checks that it is about `owner` and not about an earlier process of that pid. */
 export function parseSessionFile(text: string, owner: SessionOwner): Result<SessionRecord> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return fail('odd', 'its session file is not JSON');
-  }
-  const parsed = v.safeParse(SessionFile, json);
-  if (!parsed.success)
-    return fail('odd', `its session file is not as expected (${v.getDotPath(parsed.issues[0]) ?? 'not an object'})`);
-  const file = parsed.output;
+  const parsed = parseJsonAs(SessionFile, text);
+  if (!parsed.ok) return fail('odd', `its session file ${parsed.failure.detail}`);
+  const file = parsed.value;
   if (file.pid !== owner.pid) return fail('odd', `its session file is about pid ${file.pid}`);
   if (file.procStart !== undefined && file.procStart !== String(owner.startTicks)) {
     return fail('odd', 'its session file is that of an earlier process with the same pid (procStart)');

@@ -1,7 +1,8 @@
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import * as v from 'valibot';
-import { fail, failureOf, ok, openSocketFile, pathOfOpen, type Result } from '../files.ts';
+import { fail, failureOf, openSocketFile, pathOfOpen, type Result } from '../files.ts';
+import { parseJsonAs } from '../json.ts';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
@@ -23,8 +24,18 @@ export type ClayStatus = v.InferOutput<typeof StatusAnswer>;
 /** An answer that takes longer is none: a Clay at rest gives it in some milliseconds. */
 export const API_LIMIT_MS = 2_000;
 
-/** 4 MiB hold some 20,000 projects. */
+/** Some 12,000 projects. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+
+/** A Clay with 200 projects answers less; so much each may, whatever the others do. */
+const SMALL_ANSWER_BYTES = 64 * 1024;
+
+/**
+ * Many Clays are asked at once, and a user can run as many as she likes: what is larger than small shares this, so that
+ * their answers together cannot fill the memory that the service may use.
+ */
+const MAX_LARGE_BYTES = 16 * 1024 * 1024;
+let largeBytes = 0;
 
 /** Whom to ask: the socket, and who has to be behind it. */
 export type Asked = { readonly socketPath: string; readonly uid: number; readonly pid: number };
@@ -41,9 +52,12 @@ export function askClay({ socketPath, uid, pid }: Asked, limitMs = API_LIMIT_MS)
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
+    let large = 0;
     const socket = new Socket();
     const finish = (result: Result<ClayStatus>): void => {
       clearTimeout(timer);
+      largeBytes -= large;
+      large = 0;
       socket.destroy();
       resolve(result);
     };
@@ -58,8 +72,13 @@ export function askClay({ socketPath, uid, pid }: Asked, limitMs = API_LIMIT_MS)
       const newline = chunk.indexOf(0x0a);
       chunks.push(newline === -1 ? chunk : chunk.subarray(0, newline));
       bytes += chunk.length;
+      if (bytes > SMALL_ANSWER_BYTES) {
+        large += chunk.length;
+        largeBytes += chunk.length;
+      }
       if (newline !== -1) finish(parseStatusAnswer(Buffer.concat(chunks).toString('utf8'), pid));
       else if (bytes > MAX_ANSWER_BYTES) finish(fail('odd', `its answer is longer than ${MAX_ANSWER_BYTES} bytes`));
+      else if (largeBytes > MAX_LARGE_BYTES) finish(fail('odd', 'its answer is too long beside those of other Clays'));
     });
     socket.on('close', () => finish(fail('odd', 'it closed the connection before its answer was whole')));
     try {
@@ -75,20 +94,12 @@ export function askClay({ socketPath, uid, pid }: Asked, limitMs = API_LIMIT_MS)
 
 /** Checks an answer to `get_status`; `expectedPid`: the daemon that was asked. */
 export function parseStatusAnswer(text: string, expectedPid: number): Result<ClayStatus> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return fail('odd', 'its answer is not JSON');
+  const answer = parseJsonAs(StatusAnswer, text);
+  if (!answer.ok) return fail('odd', `its answer ${answer.failure.detail}`);
+  if (answer.value.pid !== expectedPid) {
+    return fail('odd', `pid ${answer.value.pid} answers, not the daemon with pid ${expectedPid}`);
   }
-  const parsed = v.safeParse(StatusAnswer, json);
-  if (!parsed.success) {
-    return fail('odd', `its answer is not as expected (${v.getDotPath(parsed.issues[0]) ?? 'not an object'})`);
-  }
-  if (parsed.output.pid !== expectedPid) {
-    return fail('odd', `pid ${parsed.output.pid} answers, not the daemon with pid ${expectedPid}`);
-  }
-  return ok(parsed.output);
+  return answer;
 }
 
 /** Whether Clay says that a turn is on in the project, one that waits for a permission included. */

@@ -2,6 +2,7 @@ import { lstatSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
 import { attempt, fail, firmFolder, ok, type Result, readForeignText } from '../files.ts';
+import { parseJsonAs } from '../json.ts';
 import { readProcLink } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
@@ -118,15 +119,8 @@ export function readDaemonFile(path: string, ownerUid: number): Result<DaemonFil
 
 /** Parses the text of a daemon.json. */
 export function parseDaemonFile(text: string, path: string): Result<DaemonFile> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return fail('odd', `${path} is not JSON`);
-  }
-  const parsed = v.safeParse(DaemonFile, json);
-  if (parsed.success) return ok(parsed.output);
-  return fail('odd', `${path} is not as expected (${v.getDotPath(parsed.issues[0]) ?? 'not an object'})`);
+  const file = parseJsonAs(DaemonFile, text);
+  return file.ok ? file : fail('odd', `${path} ${file.failure.detail}`);
 }
 
 /** Confirms that a process is Clay's daemon, of this uid and in this pid namespace; gives the path of its daemon.js. */
@@ -171,10 +165,5 @@ const PackageFile = v.object({ name: v.literal('clay-server') });
 function isClayServer(procRoot: string, pid: number, folder: string): boolean {
   if (folder.endsWith('/clay-server')) return true;
   const text = readForeignText(`${procRoot}/${pid}/root${folder}/package.json`, null, MAX_DAEMON_FILE_BYTES);
-  if (!text.ok) return false;
-  try {
-    return v.is(PackageFile, JSON.parse(text.value));
-  } catch {
-    return false;
-  }
+  return text.ok && parseJsonAs(PackageFile, text.value).ok;
 }

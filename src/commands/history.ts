@@ -24,10 +24,12 @@ export function history(options: HistoryOptions): number {
   if (options.json) printJson(report);
   else process.stdout.write(`${historyText(report, since, screenOf(process.stdout))}\n`);
   if (problem !== undefined) tell(problem);
-  else if (records.length === 0 && isSomebodyElses(directory)) {
+  else if (records.length === 0 && hasAnother(directory)) {
     tell(`the history in ${directory} is yours; that of the system service is in ${SYSTEM_DIRECTORY}: ask as root`);
   }
   return problem === undefined ? EXIT.done : EXIT.notGone;
 }
 
-const isSomebodyElses = (directory: string): boolean => directory !== SYSTEM_DIRECTORY && existsSync(SYSTEM_DIRECTORY);
+/** Whether somebody who asks for their own history may mean that of the system service. */
+const hasAnother = (directory: string): boolean =>
+  process.geteuid?.() !== 0 && directory !== SYSTEM_DIRECTORY && existsSync(SYSTEM_DIRECTORY);

@@ -1,5 +1,5 @@
 import type { Alarm } from '../claude/alarms.ts';
-import { type ClaudeEnvironment, claudeEnvironment, startedBySdk } from '../claude/recognise.ts';
+import { type ClaudeEnvironment, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
 import { readSessionFile, type SessionRecord } from '../claude/session-file.ts';
 import { readTranscript, type Transcript, type TranscriptCursor } from '../claude/transcript.ts';
@@ -74,6 +74,8 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
   if (identity && singleUid(identity) !== expected.uid)
     doubts.words.push(`it does not run under uid ${expected.uid}, as its Clay does`);
   if (identity && identity.pidNamespaceDepth !== 1) doubts.words.push('it lives in another pid namespace');
+  // It was once; but a process can become another program and keep its pid and start time (execve(2)).
+  if (!looksLikeClaude(stat)) doubts.words.push(`its name is ${stat.comm} now: it is no claude any more`);
   if (stat.ppid !== expected.ppid) doubts.words.push(`its parent is ${stat.ppid}, not ${expected.ppid}`);
   if (facts && !startedBySdk(facts.environment)) {
     doubts.words.push(

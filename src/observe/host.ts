@@ -1,8 +1,9 @@
 import { hrtime } from 'node:process';
-import type { Result } from '../files.ts';
-import { ok } from '../files.ts';
+import { fail, ok, type Result } from '../files.ts';
 import type { Now } from '../judge/limits.ts';
 import { type MachineUnits, readMachineUnits, readUptimeMs } from '../proc/machine.ts';
+import { readProcText } from '../proc/read.ts';
+import { parseNamespacePids } from '../proc/status.ts';
 
 /** The machine that is looked at: where its /proc is, and what its kernel counts in. */
 export type Host = { readonly procRoot: string; readonly units: MachineUnits };
@@ -10,10 +11,19 @@ export type Host = { readonly procRoot: string; readonly units: MachineUnits };
 /** A moment on all clocks; `uptimeMs` is the one that start times of processes are counted on. */
 export type Moment = Now & { readonly uptimeMs: number };
 
-/** The host that this program runs on. */
+/**
+ * The host that this program runs on. Fails where /proc is not that of our own pid namespace (a container with the
+ * machine's /proc in it): a pid read there is somebody else's when it is signalled.
+ */
 export function readHost(procRoot = '/proc'): Result<Host> {
   const units = readMachineUnits(procRoot);
-  return units.ok ? ok({ procRoot, units: units.value }) : units;
+  if (!units.ok) return units;
+  const status = readProcText(`${procRoot}/self/status`);
+  if (!status.ok) return status;
+  const pids = parseNamespacePids(status.value);
+  if (pids.length !== 1 || pids[0] !== process.pid)
+    return fail('odd', `${procRoot} is that of another pid namespace than the one that this program runs in`);
+  return ok({ procRoot, units: units.value });
 }
 
 /** The time now; throws if the kernel does not tell its uptime, for then nothing can be judged at all. */

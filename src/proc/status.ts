@@ -26,6 +26,12 @@ export function readStatus(procRoot: string, pid: number): Result<Status> {
   return text.ok ? parseStatus(text.value) : text;
 }
 
+/** The pids of a process from the text of a status file: in the /proc mount's own pid namespace, and in each below it. */
+export function parseNamespacePids(text: string): number[] {
+  const pids = /^NSpid:((?:\t\d+)+)$/m.exec(text)?.[1];
+  return pids === undefined ? [] : pids.slice(1).split('\t').map(Number);
+}
+
 /** The one uid a process runs under, or null if its four uids differ (setuid programs, sudo). */
 export function singleUid(status: Status): number | null {
   const [first, ...others] = status.uids;
