@@ -42,6 +42,7 @@ export default defineConfig({
           testTimeout: 120_000,
         },
       },
+      { test: { name: 'demo', include: ['test/demo/**/*.test.ts'], ...withProcesses, testTimeout: 180_000 } },
       { test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...withProcesses, testTimeout: 180_000 } },
       {
         // As long as CLAY_REAPER_SOAK_SECONDS says, and some minutes more to start and to end it all.

@@ -1,4 +1,15 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, realpathSync, type Stats } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  opendirSync,
+  openSync,
+  readSync,
+  realpathSync,
+  type Stats,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Why something could not be read: it is not there, this user may not, the kernel could not, or it is not what it should be. */
@@ -107,7 +118,10 @@ export function firmFolder(path: string, ownerUid: number): Result<string> {
     if (!stat.ok) return stat;
     if (!stat.value.isDirectory()) return fail('odd', `${folder} is not a directory`);
     if (!trusted.has(stat.value.uid)) {
-      return fail('odd', `${folder} belongs to uid ${stat.value.uid}, so that what is in it is not sure to be uid ${ownerUid}'s`);
+      return fail(
+        'odd',
+        `${folder} belongs to uid ${stat.value.uid}, so that what is in it is not sure to be uid ${ownerUid}'s`,
+      );
     }
     if ((stat.value.mode & OTHERS_MAY_WRITE) !== 0 && (stat.value.mode & STICKY) === 0) {
       return fail('odd', `anybody may write to ${folder}`);
@@ -141,3 +155,24 @@ export function openSocketFile(path: string, ownerUid: number): Result<number> {
 
 /** A path to what this process has open (proc_pid_fd(5)). */
 export const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** The names in a directory, or those of them that `isWanted`; one that holds more than `maxNames` is refused. */
+export function listNames(
+  path: string,
+  maxNames: number,
+  isWanted: (entry: Dirent) => boolean = () => true,
+): Result<string[]> {
+  const names = attempt(path, () => {
+    const found: string[] = [];
+    const directory = opendirSync(path, { bufferSize: 256 });
+    try {
+      for (let entry = directory.readSync(); entry && found.length <= maxNames; entry = directory.readSync()) {
+        if (isWanted(entry)) found.push(entry.name);
+      }
+    } finally {
+      directory.closeSync();
+    }
+    return found.sort();
+  });
+  return names.ok && names.value.length > maxNames ? fail('odd', `${path} holds more than ${maxNames} names`) : names;
+}

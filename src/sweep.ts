@@ -7,10 +7,12 @@ import type { Limits } from './judge/limits.ts';
 import { openTurn, processing } from './judge/rules.ts';
 import type { Candidate, ClayLook, Keeper } from './observe/candidates.ts';
 import { collectEvidence, type FactsByProcess, withClaysWord } from './observe/collect.ts';
+import { type ConnectionTables, openConnectionTables } from './observe/connections.ts';
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
 import { readMemoryPressure } from './proc/pressure.ts';
+import { readSocketFds } from './proc/sockets.ts';
 import { readStat } from './proc/stat.ts';
 import { readStatus, singleUid } from './proc/status.ts';
 import { type Ending, endProcess, type LastLook, type Order } from './reap/end-process.ts';
@@ -83,18 +85,23 @@ const CPU_WATCH_MS = 3_000;
 /** An idle 0.2.92 uses 0.2 s at once about every minute: its next looks are quiet again. */
 const CPU_PATIENCE_LOOKS = 3;
 
-/** A look that nothing went before, as a one-shot command has it: watches for a while, longer what CPU alone protects. */
+/**
+ * A look that nothing went before, as a one-shot command has it: watches for a while, longer what CPU alone protects, if
+ * it is one that matters.
+ */
 export async function lookOnce(
   settings: SweepSettings,
   afterFirstLook: (first: Look) => Promise<void> = async () => {},
+  matters: (judgement: Judgement) => boolean = () => true,
 ): Promise<Look> {
+  const isWorthWaiting = (each: Judgement): boolean => isHeldByCpuAlone(each) && matters(each);
   const state = emptyState();
   let found = await look(settings, state);
   await afterFirstLook(found);
   if (found.judgements.length === 0) return found;
   await pause(CPU_WATCH_MS, null);
   found = await look(settings, state);
-  for (let more = 0; more < CPU_PATIENCE_LOOKS && found.judgements.some(isHeldByCpuAlone); more++) {
+  for (let more = 0; more < CPU_PATIENCE_LOOKS && found.judgements.some(isWorthWaiting); more++) {
     forgiveCpu(found, state);
     await pause(CPU_WATCH_MS, null);
     found = await look(settings, state);
@@ -143,9 +150,11 @@ export async function reap(
   );
   if (chosen.length === 0) return left;
   const clays = await Promise.all(found.clays.map(askAgain));
+  // All orders look again and signal in one go, before anything is waited for: one reading of the tables serves them all.
+  const tables = openConnectionTables(settings.host, socketsOf(settings.host, chosen), false);
   const endings = await Promise.all(
     chosen.map(async (judgement) => {
-      const ending = await endProcess(settings.host, orderFor(settings, found, clays, judgement), abort);
+      const ending = await endProcess(settings.host, orderFor(settings, found, clays, tables, judgement), abort);
       onEnding();
       return { judgement, ending };
     }),
@@ -157,7 +166,21 @@ async function askAgain(clay: ClayLook): Promise<ClayLook> {
   return { ...clay, answer: await askClay(clay.daemon) };
 }
 
-function orderFor(settings: SweepSettings, found: Look, clays: readonly ClayLook[], judgement: IdleOrphan): Order {
+const socketsOf = (host: Host, orphans: readonly IdleOrphan[]): Set<number> =>
+  new Set(
+    orphans.flatMap(({ evidence }) => {
+      const sockets = readSocketFds(host.procRoot, evidence.id.pid);
+      return sockets.ok ? [...sockets.value.values()] : [];
+    }),
+  );
+
+function orderFor(
+  settings: SweepSettings,
+  found: Look,
+  clays: readonly ClayLook[],
+  tables: ConnectionTables,
+  judgement: IdleOrphan,
+): Order {
   const { evidence } = judgement;
   const candidate = found.candidates.find((each) => keyOf(each.stat) === keyOf(evidence.id));
   const keeper = candidate ? keeperNow(candidate.keeper, clays) : null;
@@ -166,7 +189,7 @@ function orderFor(settings: SweepSettings, found: Look, clays: readonly ClayLook
     uid: evidence.uid,
     killAfterMs: settings.killAfterMs,
     beforeTerm: () => {
-      const again = candidate && keeper ? lookAgain(settings, found, { ...candidate, keeper }, evidence) : null;
+      const again = candidate && keeper ? lookAgain(settings, found, { ...candidate, keeper }, tables, evidence) : null;
       if (again === null) return { look: 'gone', descendants: [] };
       return { look: secondOpinion(again, judgement), descendants: again.evidence.descendants };
     },
@@ -186,7 +209,13 @@ const keeperNow = (keeper: Keeper, clays: readonly ClayLook[]): Keeper | null =>
 };
 
 /** The judgement of one process made again from fresh evidence, or null if the process is gone. */
-function lookAgain(settings: SweepSettings, found: Look, candidate: Candidate, before: Evidence): Judgement | null {
+function lookAgain(
+  settings: SweepSettings,
+  found: Look,
+  candidate: Candidate,
+  tables: ConnectionTables,
+  before: Evidence,
+): Judgement | null {
   const { host } = settings;
   const stat = readStat(host.procRoot, before.id.pid);
   if (stat.ok ? stat.value.startTicks !== before.id.startTicks : stat.failure.why === 'gone') return null;
@@ -194,7 +223,8 @@ function lookAgain(settings: SweepSettings, found: Look, candidate: Candidate, b
   const key = keyOf(before.id);
   const facts = found.facts.get(key);
   const kept: FactsByProcess = new Map(facts ? [[key, facts]] : []);
-  const [fresh] = collectEvidence(host, [{ ...candidate, stat: stat.ok ? stat.value : candidate.stat }], kept, now);
+  const again = { ...candidate, stat: stat.ok ? stat.value : candidate.stat };
+  const [fresh] = collectEvidence(host, [again], kept, now, tables);
   if (!fresh) return null;
   const others = found.evidence.filter((each) => each.sessionId === before.sessionId && keyOf(each.id) !== key);
   const { judgements } = judge([...others, fresh], found.watchesBefore, found.limits, now);

@@ -1,5 +1,6 @@
 import { Cron } from 'croner';
 import * as v from 'valibot';
+import { parseJsonAs } from '../json.ts';
 
 /** A wake-up or cron entry that Claude set itself: its process waits for it with no child and no connection. */
 export type Alarm = {
@@ -14,20 +15,49 @@ export type AlarmReader = {
   /** Takes whole lines. */
   readonly read: (lines: Buffer) => void;
   readonly alarms: () => readonly Alarm[];
+  /** Whether there was more of it than any conversation has, so that the alarms are not known. */
+  readonly isTooMuch: () => boolean;
 };
+
+/** Records about alarms; a conversation that sets one every minute for a day has 3,000. */
+const MAX_RECORDS = 10_000;
+
+/** The result of a call stands in the next record or a few later. */
+const MAX_OPEN_CALLS = 1_000;
+
+/** A record about an alarm has 2 kB. */
+const MAX_RECORD_BYTES = 1024 * 1024;
+
+const NEWLINE = 0x0a;
 
 // The tools, and the fields of their results, by which a line that matters is told from thousands that do not.
 const NEEDLES = ['"CronCreate"', '"CronDelete"', '"ScheduleWakeup"'];
+
+// Each field by itself: one of an unknown form must not hide the call that it stands in.
+const perhaps = <T>(schema: v.GenericSchema<unknown, T>) => v.fallback(v.optional(schema), undefined);
+
+// Both SDKs take the words for booleans, and write down what the model said (measured).
+const flag = v.union([
+  v.boolean(),
+  v.pipe(
+    v.picklist(['true', 'false']),
+    v.transform((word) => word === 'true'),
+  ),
+]);
 
 const ToolUse = v.object({
   type: v.literal('tool_use'),
   id: v.string(),
   name: v.picklist(['CronCreate', 'CronDelete', 'ScheduleWakeup']),
-  input: v.looseObject({ cron: v.optional(v.string()), recurring: v.optional(v.boolean()) }),
+  input: v.fallback(v.object({ id: perhaps(v.string()), cron: perhaps(v.string()), recurring: perhaps(flag) }), {}),
 });
 type ToolUse = v.InferOutput<typeof ToolUse>;
 
-const ToolResult = v.object({ type: v.literal('tool_result'), tool_use_id: v.string() });
+const ToolResult = v.object({
+  type: v.literal('tool_result'),
+  tool_use_id: v.string(),
+  is_error: perhaps(v.boolean()),
+});
 
 const TranscriptRecord = v.object({
   timestamp: v.optional(v.string()),
@@ -36,15 +66,18 @@ const TranscriptRecord = v.object({
 });
 type TranscriptRecord = v.InferOutput<typeof TranscriptRecord>;
 
-// Results as both SDKs write them (measured); a refused call has a string instead.
-const Result = v.object({
-  id: v.optional(v.string()),
-  recurring: v.optional(v.boolean()),
-  nextFireAt: v.optional(v.number()),
-  maxAgeMs: v.optional(v.number()),
-  scheduledFor: v.optional(v.number()),
-  stopped: v.optional(v.boolean()),
-});
+// Results as both SDKs write them (measured); what is of no known form says nothing, but the call was made.
+const Result = v.fallback(
+  v.object({
+    id: perhaps(v.string()),
+    recurring: perhaps(v.boolean()),
+    nextFireAt: perhaps(v.number()),
+    maxAgeMs: perhaps(v.number()),
+    scheduledFor: perhaps(v.number()),
+    stopped: perhaps(v.boolean()),
+  }),
+  {},
+);
 type Result = v.InferOutput<typeof Result>;
 
 /** Recurring entries end by themselves after 7 days in 0.2.92 and 30 in 0.3.330, where the result does not say. */
@@ -58,7 +91,7 @@ export function createAlarmReader(): AlarmReader {
 
   const settle = (call: ToolUse, result: Result, setAtMs: number): void => {
     if (call.name === 'CronDelete') {
-      cronEntries.delete(result.id ?? '');
+      cronEntries.delete(result.id ?? call.input.id ?? '');
     } else if (call.name === 'CronCreate') {
       cronEntries.set(result.id ?? call.id, {
         tool: 'CronCreate',
@@ -74,37 +107,62 @@ export function createAlarmReader(): AlarmReader {
 
   const readRecord = (record: TranscriptRecord): void => {
     for (const block of record.message.content) {
-      if (v.is(ToolUse, block)) calls.set(block.id, block);
-      if (!v.is(ToolResult, block)) continue;
-      const call = calls.get(block.tool_use_id);
-      calls.delete(block.tool_use_id);
-      if (call && v.is(Result, record.toolUseResult)) {
-        settle(call, record.toolUseResult, Date.parse(record.timestamp ?? '') || Number.POSITIVE_INFINITY);
-      }
+      const use = v.safeParse(ToolUse, block);
+      if (use.success) calls.set(use.output.id, use.output);
+      const answer = v.safeParse(ToolResult, block);
+      if (!answer.success) continue;
+      const call = calls.get(answer.output.tool_use_id);
+      calls.delete(answer.output.tool_use_id);
+      if (!call || answer.output.is_error) continue;
+      settle(
+        call,
+        v.parse(Result, record.toolUseResult),
+        Date.parse(record.timestamp ?? '') || Number.POSITIVE_INFINITY,
+      );
     }
+  };
+
+  let records = 0;
+  const isTooMuch = (): boolean => records > MAX_RECORDS || calls.size > MAX_OPEN_CALLS;
+
+  const readLine = (line: Buffer): void => {
+    const matters = NEEDLES.some((needle) => line.includes(needle)) || (calls.size > 0 && answersOneOf(line, calls));
+    if (!matters) return;
+    records += line.length > MAX_RECORD_BYTES ? MAX_RECORDS : 1;
+    const record = isTooMuch() ? null : parseRecord(line.toString('utf8'));
+    if (record) readRecord(record);
   };
 
   return {
     read: (lines) => {
       if (calls.size === 0 && !NEEDLES.some((needle) => lines.includes(needle))) return;
-      for (const line of lines.toString('utf8').split('\n')) {
-        const matters =
-          NEEDLES.some((needle) => line.includes(needle)) || [...calls.keys()].some((id) => line.includes(id));
-        const record = matters ? parseRecord(line) : null;
-        if (record) readRecord(record);
+      for (let start = 0; start < lines.length && !isTooMuch(); ) {
+        const newline = lines.indexOf(NEWLINE, start);
+        const end = newline === -1 ? lines.length : newline;
+        // Nothing shorter can be a record about an alarm.
+        if (end - start > 40) readLine(lines.subarray(start, end));
+        start = end + 1;
       }
     },
     alarms: () => [...cronEntries.values(), ...wakeUps],
+    isTooMuch,
   };
 }
 
+const ANSWERS = '"tool_use_id"';
+const ANSWERED = /"tool_use_id"\s*:\s*"([^"]{1,200})"/g;
+
+/** Whether a line holds the result of one of these calls. */
+function answersOneOf(line: Buffer, calls: ReadonlyMap<string, unknown>): boolean {
+  if (!line.includes(ANSWERS)) return false;
+  // A result with pictures can be long; its id stands in front of them.
+  const text = line.toString('latin1', 0, MAX_RECORD_BYTES);
+  return [...text.matchAll(ANSWERED)].some(([, id = '']) => calls.has(id));
+}
+
 function parseRecord(line: string): TranscriptRecord | null {
-  try {
-    const parsed = v.safeParse(TranscriptRecord, JSON.parse(line));
-    return parsed.success ? parsed.output : null;
-  } catch {
-    return null;
-  }
+  const parsed = parseJsonAs(TranscriptRecord, line);
+  return parsed.ok ? parsed.value : null;
 }
 
 function lastFire(call: ToolUse, result: Result, setAtMs: number): number {

@@ -24,15 +24,24 @@ export type ClaudeEnvironment = {
 export function claudeEnvironment(environ: ReadonlyMap<string, string>): ClaudeEnvironment {
   const home = absolute(environ.get('HOME'));
   const clayConfig = absolute(environ.get('CLAY_CONFIG'));
-  return {
-    entrypoint: environ.get('CLAUDE_CODE_ENTRYPOINT') ?? null,
-    sdkVersion: environ.get('CLAUDE_AGENT_SDK_VERSION') ?? null,
+  const environment = {
+    entrypoint: shown(environ.get('CLAUDE_CODE_ENTRYPOINT')),
+    sdkVersion: shown(environ.get('CLAUDE_AGENT_SDK_VERSION')),
     configDir: absolute(environ.get('CLAUDE_CONFIG_DIR')) ?? (home === null ? null : `${home}/.claude`),
     clayHome: absolute(environ.get('CLAY_HOME')) ?? (clayConfig === null ? null : clayConfig.replace(/\/[^/]*$/, '')),
   };
+  // A copy: these are kept for as long as the process lives, and a part of a string keeps the whole of it in memory.
+  return structuredClone(environment);
 }
 
-const absolute = (path: string | undefined): string | null => (path?.startsWith('/') ? path : null);
+/** limits.h, PATH_MAX: a longer one leads nowhere. */
+const MAX_PATH = 4096;
+
+const absolute = (path: string | undefined): string | null =>
+  path?.startsWith('/') && path.length < MAX_PATH ? path : null;
+
+/** What is shown of a variable; whoever starts a process can make it as long as he likes. */
+const shown = (value: string | undefined): string | null => value?.slice(0, 100) ?? null;
 
 /** Whether the Agent SDK started it: `sdk-ts` in all releases, and what other SDKs would set. */
 export const startedBySdk = (environment: ClaudeEnvironment): boolean =>

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { ok, type Result, readForeignText } from '../files.ts';
+import { fail, ok, type Result, readForeignText } from '../files.ts';
 import { parseJsonAs } from '../json.ts';
 import type { ProcessId } from '../judge/evidence.ts';
 
@@ -18,7 +18,8 @@ export function keepsScheduledTasks(procRoot: string, { pid, startTicks }: Proce
   const cwd = `${procRoot}/${pid}/cwd`;
   const lock = readJson(`${cwd}/.claude/scheduled_tasks.lock`, Lock);
   if (!lock.ok) return lock.failure.why === 'gone' ? ok(false) : lock;
-  if (lock.value?.pid !== pid) return ok(false);
+  if (lock.value === null) return fail('odd', 'scheduled_tasks.lock in its project is not as expected');
+  if (lock.value.pid !== pid) return ok(false);
   if (lock.value.procStart !== undefined && lock.value.procStart !== String(startTicks)) return ok(false);
   const tasks = readJson(`${cwd}/.claude/scheduled_tasks.json`, Tasks);
   if (!tasks.ok) return tasks.failure.why === 'gone' ? ok(false) : tasks;

@@ -7,13 +7,16 @@ export const SessionId = v.pipe(v.string(), v.uuid());
 
 const millis = v.pipe(v.number(), v.finite());
 
+/** These are shown: what is longer than any honest one is not taken. */
+const word = v.pipe(v.string(), v.maxLength(200));
+
 const SessionFile = v.object({
   pid: v.number(),
   sessionId: SessionId,
   startedAt: v.optional(millis),
   procStart: v.optional(v.string()),
-  status: v.optional(v.string()),
-  waitingFor: v.optional(v.string()),
+  status: v.optional(word),
+  waitingFor: v.optional(word),
   statusUpdatedAt: v.optional(millis),
 });
 

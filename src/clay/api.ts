@@ -6,9 +6,15 @@ import { parseJsonAs } from '../json.ts';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+/** A slug ends up in logs and in the history: one that is longer than any honest one is not taken. */
+export const Slug = v.pipe(v.string(), v.maxLength(256));
+
+/** limits.h, PATH_MAX. */
+export const Path = v.pipe(v.string(), v.maxLength(4096));
+
 const ProjectStatus = v.object({
-  slug: v.string(),
-  path: v.string(),
+  slug: Slug,
+  path: Path,
   isProcessing: v.boolean(),
   pendingPermissions: count,
 });

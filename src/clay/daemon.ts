@@ -7,6 +7,7 @@ import { readProcLink } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
 import { readCmdline } from '../proc/strings.ts';
+import { Path, Slug } from './api.ts';
 
 /** A Clay daemon that the kernel confirms: process, daemon.json and socket belong to one and the same uid. */
 export type Daemon = {
@@ -37,7 +38,7 @@ export type HomeLook = {
 
 const DaemonFile = v.object({
   pid: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 22)),
-  projects: v.optional(v.array(v.object({ slug: v.optional(v.string()), path: v.optional(v.string()) })), []),
+  projects: v.optional(v.array(v.object({ slug: v.optional(Slug), path: v.optional(Path) })), []),
 });
 
 /** daemon.json as far as it is used. */

@@ -1,5 +1,5 @@
-import { lstatSync, opendirSync } from 'node:fs';
-import { attempt, fail, ok, type Result } from '../files.ts';
+import { lstatSync } from 'node:fs';
+import { attempt, fail, listNames, ok, type Result } from '../files.ts';
 
 /** A working directory as Clay and Claude write it in a folder's name: every character that is no letter or digit as `-`. */
 export const encodeFolder = (cwd: string): string => cwd.replace(/[^a-zA-Z0-9]/g, '-');
@@ -25,9 +25,8 @@ export function findConversationFile(
     const found = look(base, folder, name);
     if (!found.ok || found.value) return found;
   }
-  const folders = attempt(base, () => listFolders(base));
+  const folders = listNames(base, MAX_FOLDERS, (entry) => entry.isDirectory());
   if (!folders.ok) return folders;
-  if (folders.value.length > MAX_FOLDERS) return fail('odd', `${base} holds more than ${MAX_FOLDERS} folders`);
   for (const folder of folders.value) {
     if (likely.includes(folder)) continue;
     const found = look(base, folder, name);
@@ -38,19 +37,6 @@ export function findConversationFile(
 
 /** One folder a project; whoever makes this many does not want them to be searched. */
 const MAX_FOLDERS = 10_000;
-
-function listFolders(base: string): string[] {
-  const folders: string[] = [];
-  const directory = opendirSync(base);
-  try {
-    for (let entry = directory.readSync(); entry && folders.length <= MAX_FOLDERS; entry = directory.readSync()) {
-      if (entry.isDirectory()) folders.push(entry.name);
-    }
-  } finally {
-    directory.closeSync();
-  }
-  return folders;
-}
 
 function look(base: string, folder: string, name: string): Result<FoundFile | null> {
   const path = `${base}/${folder}/${name}`;

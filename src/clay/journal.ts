@@ -1,4 +1,5 @@
 import { type ForeignFile, ok, type Result, withForeignFile } from '../files.ts';
+import { parseJson } from '../json.ts';
 
 /** What the end of a conversation's journal says about its last turn. */
 export type TurnState =
@@ -59,13 +60,10 @@ const HEAD_BYTES = 64 * 1024;
 export function readTitle(path: string): string | null {
   const head = withForeignFile(path, null, (file) => ok(file.read(0, HEAD_BYTES).toString('utf8')));
   if (!head.ok) return null;
-  try {
-    const meta: unknown = JSON.parse(head.value.split('\n', 1)[0] ?? '');
-    const hasTitle = typeof meta === 'object' && meta !== null && 'title' in meta && typeof meta.title === 'string';
-    return hasTitle && meta.title !== '' ? (meta.title as string) : null;
-  } catch {
-    return null;
-  }
+  const meta = parseJson(head.value.split('\n', 1)[0] ?? '');
+  if (!meta.ok || typeof meta.value !== 'object' || meta.value === null || !('title' in meta.value)) return null;
+  const { title } = meta.value;
+  return typeof title === 'string' && title !== '' ? title : null;
 }
 
 function judgeTail(file: ForeignFile): Journal {
@@ -95,11 +93,8 @@ type TailReading = {
  * and its own turn begins without a record.
  */
 export function parseJournalTail(tail: Buffer, whole: boolean): TailReading {
-  const lines = tail.toString('utf8').split('\n');
-  const torn = lines.pop() !== '';
-  if (!whole) lines.shift();
-  const last = lines.length > 0 ? parseRecord(lines[lines.length - 1] ?? '') : null;
-  const lastRecordMs = last?.timeMs ?? 0;
+  const torn = tail.length > 0 && tail[tail.length - 1] !== NEWLINE;
+  let lastRecordMs = 0;
   const reading = (turn: TurnState, decidedBy: string, conclusive = true): TailReading => ({
     turn,
     decidedBy,
@@ -108,27 +103,49 @@ export function parseJournalTail(tail: Buffer, whole: boolean): TailReading {
   });
   if (torn) return reading('unclear', 'a line half written');
 
-  let at = lines.length - 1;
+  let lines = 0;
+  let hasEnded = false;
   let unknown: string | null = null;
-  for (; at >= 0; at--) {
-    const record = parseRecord(lines[at] ?? '');
-    if (record?.type === 'done') break;
-    if (record && WITHIN_TURN.has(record.type) && !record.endsSomething) return reading('open', record.type);
-    if (record?.type === 'meta') return reading(unknown ? 'unclear' : 'ended', unknown ?? 'meta');
-    if (!record || !HARMLESS_AFTER_TURN.has(record.type)) unknown ??= record?.type ?? 'a line that is no record';
-  }
-  if (at < 0) return reading('unclear', unknown ?? 'no decisive record', false);
-  if (unknown) return reading('unclear', unknown);
-
   let messages = 0;
-  for (at--; at >= 0; at--) {
-    const line = lines[at] ?? '';
-    if (!DECISIVE.test(line.slice(0, 200))) continue;
-    const type = parseRecord(line)?.type;
-    if (type === 'done' || type === 'meta') return reading('ended', 'done');
-    if (type === 'user_message' && ++messages > 1) return reading('unclear', 'messages queued behind the turn');
+  for (const line of linesBackwards(tail, whole)) {
+    if (++lines > (hasEnded ? MAX_LINES : MAX_UNDECIDED_LINES)) return reading('unclear', 'too many records');
+    if (hasEnded) {
+      if (!DECISIVE.test(line.toString('latin1', 0, 200))) continue;
+      const type = parseRecord(line)?.type;
+      if (type === 'done' || type === 'meta') return reading('ended', 'done');
+      if (type === 'user_message' && ++messages > 1) return reading('unclear', 'messages queued behind the turn');
+      continue;
+    }
+    const record = parseRecord(line);
+    if (lines === 1) lastRecordMs = record?.timeMs ?? 0;
+    if (record?.type === 'done') {
+      if (unknown) return reading('unclear', unknown);
+      hasEnded = true;
+    } else if (record && WITHIN_TURN.has(record.type) && !record.endsSomething) return reading('open', record.type);
+    else if (record?.type === 'meta') return reading(unknown ? 'unclear' : 'ended', unknown ?? 'meta');
+    else if (!record || !HARMLESS_AFTER_TURN.has(record.type)) unknown ??= record?.type ?? 'a line that is no record';
   }
+  if (!hasEnded) return reading('unclear', unknown ?? 'no decisive record', false);
   return reading(whole ? 'ended' : 'unclear', 'done', whole);
+}
+
+const NEWLINE = 0x0a;
+
+/** A long turn has some 10,000 records. */
+const MAX_LINES = 100_000;
+
+/** What may follow a turn's end are a handful of records; whoever writes this many lines wants them to be read in vain. */
+const MAX_UNDECIDED_LINES = 1_000;
+
+/** The lines of a tail, newest first; not the first one, unless the tail is the whole file: it may be cut off. */
+function* linesBackwards(tail: Buffer, whole: boolean): Generator<Buffer> {
+  for (let end = tail.length - 1; end >= 0; ) {
+    // An offset below 0 would count from the end.
+    const start = end === 0 ? 0 : tail.lastIndexOf(NEWLINE, end - 1) + 1;
+    if (start === 0 && !whole) return;
+    yield tail.subarray(start, end);
+    end = start - 1;
+  }
 }
 
 // A record of a turn can be megabytes long (pictures): only those that may decide are parsed.
@@ -136,16 +153,13 @@ const DECISIVE = /"type":"(?:done|meta|user_message)"/;
 
 type JournalRecord = { readonly type: string; readonly timeMs: number; readonly endsSomething: boolean };
 
-function parseRecord(line: string): JournalRecord | null {
-  let json: unknown;
-  try {
-    json = JSON.parse(line);
-  } catch {
-    return null;
-  }
+function parseRecord(line: Buffer): JournalRecord | null {
+  const parsed = parseJson(line.toString('utf8'));
+  const json = parsed.ok ? parsed.value : null;
   if (typeof json !== 'object' || json === null || !('type' in json) || typeof json.type !== 'string') return null;
   return {
-    type: json.type,
+    // It is shown where it decides.
+    type: json.type.slice(0, 100),
     timeMs: '_ts' in json && typeof json._ts === 'number' && Number.isFinite(json._ts) ? json._ts : 0,
     endsSomething: 'active' in json && json.active === false,
   };

@@ -38,7 +38,7 @@ export async function explain(pidText: string, options: ExplainOptions): Promise
   if (!judgementOf(first, pid)) return explainNoCandidate(settings, first, pid, options);
 
   const usage = watchUsage();
-  const found = await lookOnce(settings, usage.begin);
+  const found = await lookOnce(settings, usage.begin, (each) => each.evidence.id.pid === pid);
   const used = await usage.end(found);
   const judgement = judgementOf(found, pid);
   if (!judgement) return explainNoCandidate(settings, found, pid, options);
@@ -68,7 +68,7 @@ function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement,
   return {
     procRoot: host.procRoot,
     environment: facts?.environment ?? null,
-    transcript: facts?.transcript?.path ?? null,
+    transcript: facts?.transcriptPath ?? null,
     clay: daemon?.socketPath ?? clay.home,
     usage: used.get(evidence.id.pid) ?? null,
   };

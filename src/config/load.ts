@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { parse } from 'smol-toml';
 import * as v from 'valibot';
 import { type Config, environmentName, SETTING_KEYS, SETTINGS, type SettingKey } from './settings.ts';
@@ -74,20 +74,52 @@ function check(key: SettingKey, { value, source }: Given): unknown {
   const parsed = v.safeParse(schema, value);
   if (parsed.success) return parsed.output;
   const name = source.startsWith('--') || source.startsWith('CLAY_REAPER_') ? source : `${source}: ${key}`;
-  throw new UsageError(`${name} must be ${allowed}, not ${JSON.stringify(value)}`);
+  // JSON has no word for NaN and infinity, and TOML does.
+  const given = typeof value === 'number' ? String(value) : JSON.stringify(value);
+  throw new UsageError(`${name} must be ${allowed}, not ${given}`);
 }
 
 /** The settings in a file, by key; null if there is none and none was asked for. */
 function readConfigFile(path: string, mayBeMissing: boolean): Map<SettingKey, unknown> | null {
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readRegularFile(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (mayBeMissing && (code === 'ENOENT' || code === 'ENOTDIR')) return null;
     throw new UsageError(`${path}: the configuration cannot be read (${code})`);
   }
   return parseConfigFile(text, path);
+}
+
+/** A configuration with every comment that one can think of has some kB. */
+const MAX_BYTES = 256 * 1024;
+
+/**
+ * The text of a file that the administrator named, through links too: it is his to say where it is. But a reload must not
+ * wait for ever for a FIFO, nor read /dev/zero to its end. Throws as node:fs does, or with a code of that kind.
+ */
+function readRegularFile(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    const stat = fstatSync(fd);
+    const code = stat.isDirectory()
+      ? 'EISDIR'
+      : !stat.isFile()
+        ? 'not a regular file'
+        : stat.size > MAX_BYTES
+          ? 'EFBIG'
+          : null;
+    if (code !== null) throw Object.assign(new Error(code), { code });
+    const buffer = Buffer.alloc(MAX_BYTES);
+    let length = 0;
+    for (let got = -1; got !== 0 && length < buffer.length; length += got) {
+      got = readSync(fd, buffer, length, buffer.length - length, length);
+    }
+    return buffer.toString('utf8', 0, length);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** The settings in the text of a configuration file, by key; values are not checked yet. */
@@ -109,13 +141,17 @@ export function parseConfigFile(text: string, path: string): Map<SettingKey, unk
   return settings;
 }
 
+/** The entries of a file, those in a table with the table's name in front; a table that no setting is in is an entry itself. */
 function flatten(root: Record<string, unknown>): [string, unknown][] {
   return Object.entries(root).flatMap(([name, value]): [string, unknown][] =>
-    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+    isTable(value) && SETTING_KEYS.some((key) => key.startsWith(`${name}.`))
       ? Object.entries(value).map(([inner, each]) => [`${name}.${inner}`, each])
       : [[name, value]],
   );
 }
+
+const isTable = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 
 function fromEnvironment(environment: ConfigInput['environment']): [SettingKey, Given][] {
   return Object.entries(environment).flatMap(([name, text]): [SettingKey, Given][] => {

@@ -21,8 +21,14 @@ const NEVER = { never: Number.POSITIVE_INFINITY };
 /** Environment and command line know only text: these make of it what TOML would have given. */
 const fromText = {
   asIs: (text: string): unknown => text,
-  number: (text: string): unknown => (text.trim() === '' ? text : Number(text)),
-  boolean: (text: string): unknown => ({ true: true, false: false, 1: true, 0: false })[text] ?? text,
+  number: (text: string): unknown => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text),
+  boolean: (text: string): unknown =>
+    new Map([
+      ['true', true],
+      ['1', true],
+      ['false', false],
+      ['0', false],
+    ]).get(text) ?? text,
   list: (text: string): unknown =>
     text
       .split(',')

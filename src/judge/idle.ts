@@ -37,7 +37,12 @@ export function writtenIdleMs(evidence: Evidence, now: Now): number {
 }
 
 /** What the last look at a process found of its idle time. */
-export type IdleWatch = { readonly atMs: number; readonly idleMs: number };
+export type IdleWatch = {
+  readonly atMs: number;
+  readonly idleMs: number;
+  /** Something protected it then; it may have gone on until just before the next look. */
+  readonly wasAtWork: boolean;
+};
 
 /**
  * The idle time at this look; ms. Between two looks it grows by what passed on the monotonic clock and by no more, so
@@ -46,6 +51,6 @@ export type IdleWatch = { readonly atMs: number; readonly idleMs: number };
 export function idleTime(last: IdleWatch | null, evidence: Evidence, now: Now): number {
   const writtenMs = writtenIdleMs(evidence, now);
   if (last === null) return writtenMs;
-  const seenMs = last.idleMs + Math.max(0, now.monotonicMs - last.atMs);
+  const seenMs = last.wasAtWork ? 0 : last.idleMs + Math.max(0, now.monotonicMs - last.atMs);
   return evidence.sessionId === null ? seenMs : Math.min(seenMs, writtenMs);
 }

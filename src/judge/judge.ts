@@ -78,7 +78,7 @@ function judgeOne(
   // Not having measured yet protects, but is nothing that happened: the idle time does not start again for it.
   const nothingHappened = reasons.length === 0 || (cpu.use === null && reasons.every((each) => each.code === 'cpu'));
   const idleMs = nothingHappened ? idleTime(last?.idle ?? null, evidence, now) : 0;
-  const watch = { cpu: cpu.watch, connections, idle: { atMs: now.monotonicMs, idleMs } };
+  const watch = { cpu: cpu.watch, connections, idle: { atMs: now.monotonicMs, idleMs, wasAtWork: !nothingHappened } };
 
   if (reasons.length > 0) return { judgement: { evidence, cpu: cpu.use, verdict: 'protected', reasons }, watch, which };
   const kind = ORPHAN_KINDS.find((each) => each.fits(which)) ?? {
@@ -106,15 +106,16 @@ const decide = (orphan: Pick<IdleOrphan, 'evidence' | 'cpu' | 'orphan' | 'idleMs
 function shortenWaits(judgements: Judgement[], limits: Limits): Judgement[] {
   const { maxParked } = limits;
   if (maxParked === null) return judgements;
-  const parkedByClay = new Map<string, IdleOrphan[]>();
+  const parkedByClay = new Map<string | number, IdleOrphan[]>();
   for (const each of judgements) {
     if (each.verdict === 'protected' || each.orphan !== 'parked') continue;
-    const { home } = each.evidence.clay;
-    parkedByClay.set(home, [...(parkedByClay.get(home) ?? []), each]);
+    const { clay } = each.evidence;
+    const whose = clay.state === 'dead' ? clay.home : clay.pid;
+    parkedByClay.set(whose, [...(parkedByClay.get(whose) ?? []), each]);
   }
   const surplus = new Set<Judgement>();
   for (const parked of parkedByClay.values()) {
-    for (const each of parked.sort((a, b) => a.idleMs - b.idleMs).slice(maxParked)) surplus.add(each);
+    for (const each of parked.sort(byIdleTime).slice(maxParked)) surplus.add(each);
   }
   return judgements.map((each) =>
     each.verdict !== 'protected' && surplus.has(each)
@@ -122,6 +123,12 @@ function shortenWaits(judgements: Judgement[], limits: Limits): Judgement[] {
       : each,
   );
 }
+
+/** The shortest idle first; of those equally long idle, the youngest. */
+const byIdleTime = (one: IdleOrphan, other: IdleOrphan): number =>
+  one.idleMs - other.idleMs ||
+  other.evidence.id.startTicks - one.evidence.id.startTicks ||
+  other.evidence.id.pid - one.evidence.id.pid;
 
 /** The newest process of each conversation that has one; of two that began in the same tick, the one with the higher pid. */
 function newestByConversation(evidence: readonly Evidence[]): Map<string, Evidence> {

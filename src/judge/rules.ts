@@ -123,12 +123,19 @@ export function processing({ clay, project, journal, sessionId }: Evidence): str
 }
 
 function configured({ project, cwd, sessionId }: Evidence, limits: Limits): string | null {
-  const names = [project?.slug, project?.path, cwd].filter((name) => name !== undefined && name !== null);
-  const name = names.find((each) => limits.protectedProjects.includes(each));
+  const { protectedProjects, protectedSessions } = limits;
+  const isBelow = (path: string | null | undefined, folder: string): boolean =>
+    path === folder || (folder.startsWith('/') && (path?.startsWith(`${folder.replace(/\/+$/, '')}/`) ?? false));
+  const name = protectedProjects.find(
+    (each) => each === project?.slug || isBelow(project?.path, each) || isBelow(cwd, each),
+  );
   if (name !== undefined) return `the configuration protects project ${name}`;
-  if (limits.protectedSessions.length === 0) return null;
+  if (project === null && protectedProjects.some((each) => cwd === null || !each.startsWith('/'))) {
+    return 'the configuration protects projects, and which one this is cannot be told';
+  }
+  if (protectedSessions.length === 0) return null;
   if (sessionId === null) return 'the configuration protects conversations, and which one this is cannot be told';
-  return limits.protectedSessions.includes(sessionId) ? 'the configuration protects its conversation' : null;
+  return protectedSessions.includes(sessionId) ? 'the configuration protects its conversation' : null;
 }
 
 /** What kind of leftover an idle process is: binding names. */

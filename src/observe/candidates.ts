@@ -32,6 +32,10 @@ export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> 
   const { daemon } = look;
   const children = readChildStats(host, daemon.pid);
   if (!children.ok) return children.failure.why === 'gone' ? ok([]) : children;
+  // While it was asked, it may have died, and these be the children of whoever has its pid now.
+  const itself = readStat(host.procRoot, daemon.pid);
+  if (!itself.ok) return itself.failure.why === 'gone' ? ok([]) : itself;
+  if (itself.value.startTicks !== daemon.startTicks) return ok([]);
   const keeper: Keeper = { state: 'living', look };
   const candidates = claudesAmong(children.value, keeper, { uid: daemon.uid, ppid: daemon.pid });
   if (daemon.uid !== 0) return ok(candidates);
@@ -50,14 +54,15 @@ export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> 
 const claudesAmong = (children: readonly Stat[], keeper: Keeper, expected: Candidate['expected']): Candidate[] =>
   children.filter((stat) => looksLikeClaude(stat) && !isDead(stat)).map((stat) => ({ stat, keeper, expected }));
 
-/** The stat of each child of a process; a child that vanished is left out. */
+/** The stat of each child of a process; a child that vanished is left out, one that cannot be read is not: nobody knows what it is. */
 export function readChildStats(host: Host, pid: number): Result<Stat[]> {
   const children = readChildren(host.procRoot, pid);
   if (!children.ok) return children;
-  return ok(
-    children.value.flatMap((child) => {
-      const stat = readStat(host.procRoot, child);
-      return stat.ok ? [stat.value] : [];
-    }),
-  );
+  const stats: Stat[] = [];
+  for (const child of children.value) {
+    const stat = readStat(host.procRoot, child);
+    if (stat.ok) stats.push(stat.value);
+    else if (stat.failure.why !== 'gone') return stat;
+  }
+  return ok(stats);
 }

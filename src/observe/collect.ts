@@ -2,7 +2,7 @@ import type { Alarm } from '../claude/alarms.ts';
 import { type ClaudeEnvironment, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
 import { readSessionFile, type SessionRecord } from '../claude/session-file.ts';
-import { readTranscript, type Transcript, type TranscriptCursor } from '../claude/transcript.ts';
+import { readConversation, type Transcript, type TranscriptCursors } from '../claude/transcript.ts';
 import { type ClayProject, isInTurn } from '../clay/api.ts';
 import { type ProjectFolder, projectFolders, readDaemonFile } from '../clay/daemon.ts';
 import { encodeFolder, encodeFolderAsOlderClay, findConversationFile } from '../clay/encoded-folder.ts';
@@ -15,12 +15,16 @@ import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
 import { readEnviron } from '../proc/strings.ts';
 import type { Candidate, Keeper } from './candidates.ts';
-import { openConnectionTables } from './connections.ts';
+import { type ConnectionTables, openConnectionTables } from './connections.ts';
 import { type Family, readFamily } from './family.ts';
 import type { Host, Moment } from './host.ts';
 
 /** What does not change while a process lives, or only grows: read once and kept by {@link keyOf} the process. */
-export type Facts = { environment: ClaudeEnvironment; transcript: TranscriptCursor | null };
+export type Facts = {
+  readonly environment: ClaudeEnvironment;
+  transcriptPath: string | null;
+  transcripts: TranscriptCursors;
+};
 
 /** Facts of the processes of the last look. */
 export type FactsByProcess = Map<string, Facts>;
@@ -30,21 +34,24 @@ type Doubts = { readonly words: string[]; unreadable: boolean };
 
 /**
  * Collects the evidence on all candidates of one look. One that vanishes meanwhile is left out without a word.
- * `facts` is brought up to date: processes that are gone are forgotten.
+ * `facts` is brought up to date: processes that are gone are forgotten. `givenTables`: of sockets, if they are there already.
  */
 export function collectEvidence(
   host: Host,
   candidates: readonly Candidate[],
   facts: FactsByProcess,
   moment: Moment,
+  givenTables: ConnectionTables | null = null,
 ): Evidence[] {
   const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts) ?? []);
   // Only now, see ConnectionTables.
-  const tables = openConnectionTables(host);
+  const tables =
+    givenTables ?? openConnectionTables(host, new Set(looks.flatMap((look) => [...(look.sockets?.values() ?? [])])));
   const kept = new Set(looks.map((look) => keyOf(look.stat)));
   for (const key of facts.keys()) if (!kept.has(key)) facts.delete(key);
   return looks.flatMap((look) => {
-    const connections = look.sockets === null ? null : tables.connectionsOf(look.stat.pid, look.sockets);
+    const connections =
+      look.sockets === null ? null : tables.connectionsOf(look.stat.pid, look.sockets, look.candidate.expected.uid);
     if (connections && !connections.ok && vanished(host, look)) return [];
     return [evidenceOf(host, look, unless(look.doubts, connections) ?? [], moment)];
   });
@@ -97,7 +104,7 @@ function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts):
   if (kept) return kept;
   const environ = unless(doubts, readEnviron(host.procRoot, stat.pid));
   if (!environ) return null;
-  const facts = { environment: claudeEnvironment(environ), transcript: null };
+  const facts = { environment: claudeEnvironment(environ), transcriptPath: null, transcripts: new Map() };
   known.set(key, facts);
   return facts;
 }
@@ -121,10 +128,14 @@ function note(doubts: Doubts, failure: Failure): void {
   if (failure.why === 'denied' || failure.why === 'error') doubts.unreadable = true;
 }
 
+/** The uptime is told in hundredths of a second. */
+const START_SLACK_MS = 1_000;
+
 function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connections'], moment: Moment): Evidence {
   const { candidate, stat, facts, cwd, family, doubts } = look;
   const startMs = (stat.startTicks * 1000) / host.units.ticksPerSecond;
   const ageMs = Math.max(0, moment.uptimeMs - startMs);
+  if (startMs > moment.uptimeMs + START_SLACK_MS) doubts.words.push('it starts in the future');
   const startedAtMs = moment.wallMs - ageMs;
   const uid = candidate.expected.uid;
 
@@ -202,17 +213,17 @@ function transcriptOf(
   doubts: Doubts,
 ): Transcript | null {
   const base = `${facts.environment.configDir}/projects`;
-  const known = facts.transcript?.path.endsWith(`/${sessionId}.jsonl`) ? facts.transcript.path : null;
-  const path =
+  const known = facts.transcriptPath?.endsWith(`/${sessionId}.jsonl`) ? facts.transcriptPath : null;
+  facts.transcriptPath =
     known ?? foundPath(findConversationFile(base, cwd === null ? [] : [encodeFolder(cwd)], sessionId), doubts);
-  if (path === null) return null;
-  const read = readTranscript(path, uid, facts.transcript);
+  if (facts.transcriptPath === null) return null;
+  const read = readConversation(facts.transcriptPath, uid, facts.transcripts);
   if (!read.ok && read.failure.why === 'gone') {
-    facts.transcript = null;
+    facts.transcriptPath = null;
     return null;
   }
   const value = unless(doubts, read);
-  if (value) facts.transcript = value.cursor;
+  if (value) facts.transcripts = value.cursors;
   return value?.transcript ?? null;
 }
 
@@ -242,6 +253,9 @@ function journalOf(
   };
 }
 
+/** The last time that a Date can hold. */
+const LAST_DATE_MS = 8.64e15;
+
 /** One-shot entries fire on their minute, and after some more if the process is busy just then. */
 const ALARM_SLACK_MS = 120_000;
 
@@ -258,7 +272,7 @@ function alarmOf(
     lastFireMs + ALARM_SLACK_MS > moment.wallMs && (setAtMs >= startedAtMs || (tool === 'CronCreate' && !forgetsAll));
   const alarm = transcript?.alarms.find(isToCome);
   if (!alarm) return null;
-  const until = Number.isFinite(alarm.lastFireMs) ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';
+  const until = alarm.lastFireMs <= LAST_DATE_MS ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';
   return `it waits for an alarm that it set itself (${alarm.tool})${until}`;
 }
 

@@ -10,7 +10,7 @@ export type ConnectionTables = {
    * The connections among a process's sockets. To be called only when the descriptors of all candidates are read: a
    * table that is older than the descriptors cannot explain them all.
    */
-  readonly connectionsOf: (pid: number, sockets: ReadonlyMap<string, number>) => Result<Connection[]>;
+  readonly connectionsOf: (pid: number, sockets: ReadonlyMap<string, number>, uid: number) => Result<Connection[]>;
 };
 
 /** include/net/tcp_states.h: ESTABLISHED, SYN_SENT, SYN_RECV, NEW_SYN_RECV. */
@@ -18,36 +18,41 @@ const CONNECTED = new Set([1, 2, 3, 12]);
 
 type Tables = { readonly unix: Result<Set<number>>; tcp: Result<Map<number, TcpSocket>> | null };
 
-/** Makes the tables for one look, one set for each network namespace met. */
-export function openConnectionTables(host: Host): ConnectionTables {
+/**
+ * Makes the tables for one look, one set for each user in each network namespace met; `wanted`: all sockets that will be asked for.
+ * A process can change its namespace while its table is read: so what is read through one user's says nothing of another's.
+ * `cheaply`: TCP's tables are read only for a socket that is not in unix's, as they take 70 times as long. But a unix socket's
+ * name can hold a line break and what looks like another row, so that before a process is ended TCP's have the last word.
+ */
+export function openConnectionTables(host: Host, wanted: ReadonlySet<number>, cheaply = true): ConnectionTables {
   const byNamespace = new Map<string, Tables>();
 
-  const tablesOf = (pid: number): Result<Tables> => {
+  const tablesOf = (pid: number, uid: number): Result<Tables> => {
     const namespace = readProcLink(`${host.procRoot}/${pid}/ns/net`);
     if (!namespace.ok) return namespace;
-    const tables = byNamespace.get(namespace.value) ?? { unix: readUnixInodes(host.procRoot, pid), tcp: null };
-    byNamespace.set(namespace.value, tables);
+    const key = `${uid} ${namespace.value}`;
+    const tables = byNamespace.get(key) ?? { unix: readUnixInodes(host.procRoot, pid, wanted), tcp: null };
+    byNamespace.set(key, tables);
     return ok(tables);
   };
 
-  const connectionsOf = (pid: number, sockets: ReadonlyMap<string, number>): Result<Connection[]> => {
+  const connectionsOf: ConnectionTables['connectionsOf'] = (pid, sockets, uid) => {
     if (sockets.size === 0) return ok([]);
-    const tables = tablesOf(pid);
+    const tables = tablesOf(pid, uid);
     if (!tables.ok) return tables;
     const { unix } = tables.value;
     if (!unix.ok) return unix;
-    const unexplained = [...sockets].filter(([, inode]) => !unix.value.has(inode));
-    if (unexplained.length === 0) return ok([]);
+    const doubtful = cheaply ? [...sockets].filter(([, inode]) => !unix.value.has(inode)) : [...sockets];
+    if (doubtful.length === 0) return ok([]);
 
-    // Cheap tables first: TCP's take 70 times as long as unix's, so they are read only for a socket that needs them.
-    tables.value.tcp ??= readTcpTable(host.procRoot, pid);
+    tables.value.tcp ??= readTcpTable(host.procRoot, pid, wanted);
     const { tcp } = tables.value;
     if (!tcp.ok) return tcp;
     const connections = new Map<number, Connection>();
-    for (const [fd, inode] of unexplained) {
+    for (const [fd, inode] of doubtful) {
       const row = tcp.value.get(inode);
       if (row && CONNECTED.has(row.state)) connections.set(inode, { inode, local: row.local, remote: row.remote });
-      if (row || !isStill(host, pid, fd, inode)) continue;
+      if (row || unix.value.has(inode) || !isStill(host, pid, fd, inode)) continue;
       return fail(
         'odd',
         `descriptor ${fd} is a socket (inode ${inode}) that is neither unix nor TCP, or is just being opened`,

@@ -1,5 +1,5 @@
 import { isToolShell } from '../claude/recognise.ts';
-import { ok, type Result } from '../files.ts';
+import { fail, ok, type Result } from '../files.ts';
 import { keyOf, type ProcessId, type Tool } from '../judge/evidence.ts';
 import { isDead, type Stat } from '../proc/stat.ts';
 import { readCmdline } from '../proc/strings.ts';
@@ -28,7 +28,9 @@ export function readFamily(host: Host, head: Stat): Result<Family> {
   let children = 0;
 
   const queue = [head.pid];
-  for (let at = 0; at < queue.length && descendants.length < MAX_DESCENDANTS; at++) {
+  for (let at = 0; at < queue.length; at++) {
+    // Any of those that were not looked at may run a tool.
+    if (queue.length > MAX_DESCENDANTS) return fail('odd', `more than ${MAX_DESCENDANTS} processes run below it`);
     const below = readChildStats(host, queue[at] ?? 0);
     if (!below.ok && below.failure.why === 'gone' && at > 0) continue;
     if (!below.ok) return below;
@@ -38,16 +40,18 @@ export function readFamily(host: Host, head: Stat): Result<Family> {
       descendants.push({ pid: stat.pid, startTicks: stat.startTicks });
       cpuMs += (stat.ownTicks + stat.reapedTicks) * msPerTick;
       cpuMsByProcess.set(keyOf(stat), stat.ownTicks * msPerTick);
-      const why = isDead(stat) ? null : toolIn(host, stat, head);
-      if (why) tools.push({ pid: stat.pid, why });
+      const why = isDead(stat) ? ok(null) : toolIn(host, stat, head);
+      if (!why.ok) return why;
+      if (why.value) tools.push({ pid: stat.pid, why: why.value });
     }
   }
   return ok({ children, descendants, tools, cpuMs, cpuMsByProcess });
 }
 
 /** Tool shells lead sessions of their own; MCP servers and all below them share that of `claude` (measured). */
-function toolIn(host: Host, stat: Stat, head: Stat): Tool['why'] | null {
-  if (stat.session !== head.session) return 'own session';
+function toolIn(host: Host, stat: Stat, head: Stat): Result<Tool['why'] | null> {
+  if (stat.session !== head.session) return ok('own session');
   const cmdline = readCmdline(host.procRoot, stat.pid);
-  return cmdline.ok && isToolShell(cmdline.value) ? 'tool shell' : null;
+  if (!cmdline.ok) return cmdline.failure.why === 'gone' ? ok(null) : cmdline;
+  return ok(isToolShell(cmdline.value) ? 'tool shell' : null);
 }

@@ -4,6 +4,7 @@ import { listProc, readProcText } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus } from '../proc/status.ts';
 import { readEnviron } from '../proc/strings.ts';
+import { isPrivileged } from './homes.ts';
 import type { Host } from './host.ts';
 import type { Observation } from './observe.ts';
 import { isReparented } from './process-table.ts';
@@ -89,18 +90,23 @@ const belongsToClay: CheckOne = (host, found, stat) => {
   return {
     what,
     holds: false,
-    detail: `its parent, pid ${ppid}${name}, is no Clay daemon that was found, nor a worker of one; found: ${clays || 'none'}`,
+    detail: `its parent, pid ${ppid}${name}, is no Clay daemon that was found, nor a worker of one; found: ${clays || 'none'}${foreign(host, stat.pid)}`,
   };
 };
+
+/** Says whose a process is, if it is another user's and this one looks after its own only. */
+function foreign(host: Host, pid: number): string {
+  const status = readStatus(host.procRoot, pid);
+  const uid = status.ok ? status.value.uids[1] : process.geteuid?.();
+  return uid === process.geteuid?.() || isPrivileged(host.procRoot) ? '' : `; it belongs to uid ${uid}: ask as root`;
+}
 
 /** Why a process that was handed on to PID 1 is nobody's leftover that we know of. */
 function whyNotAbandoned(host: Host, found: Observation, stat: Stat): string {
   const handedOn = `its parent is pid ${stat.ppid}, to which the children of the dead are handed on`;
   const environ = readEnviron(host.procRoot, stat.pid);
   if (!environ.ok) {
-    const status = readStatus(host.procRoot, stat.pid);
-    const whose = status.ok ? ` (it belongs to uid ${status.value.uids[1]})` : '';
-    return `${handedOn}, but who started it cannot be told: ${environ.failure.detail}${whose}`;
+    return `${handedOn}, but who started it cannot be told: ${environ.failure.detail}${foreign(host, stat.pid)}`;
   }
   const environment = claudeEnvironment(environ.value);
   if (!startedBySdk(environment)) {

@@ -52,6 +52,9 @@ export const emptyMemory = (): Memory => ({
 /** While there is no Clay at all, one without a known home may come at any time; a look for it costs 15 ms. */
 const TABLE_INTERVAL_WITHOUT_CLAY_MS = 60_000;
 
+/** Anybody can start a process that passes for a daemon in a home that does not last. */
+const MAX_FOUND_HOMES = 256;
+
 /**
  * One look at everything: finds the daemons, asks them side by side, and collects the evidence on their `claude`
  * processes. The process table is looked over only at the first look, when a daemon comes or goes, and now and then
@@ -83,6 +86,11 @@ async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: b
   // Root looks after the whole machine; a user's own reaper stops at the first home that leads to a Clay.
   if (homes.discover === 'machine' || (homes.discover === 'own' && noDaemonYet)) {
     for (const home of table.homes) memory.foundHomes.add(home);
+    // Those found first are let go first, if they lead nowhere any more.
+    for (const home of memory.foundHomes) {
+      if (memory.foundHomes.size <= MAX_FOUND_HOMES) break;
+      if (!table.homes.includes(home)) memory.foundHomes.delete(home);
+    }
   }
 }
 

@@ -1,18 +1,20 @@
 import { lstatSync } from 'node:fs';
+import { getHeapStatistics } from 'node:v8';
 import psList from 'ps-list';
-import { claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
+import { CLAUDE_COMM, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { daemonScript } from '../clay/daemon.ts';
-import { attempt } from '../files.ts';
+import { attempt, type Failure } from '../files.ts';
 import type { ProcessId } from '../judge/evidence.ts';
+import { listProc } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
-import { readEnviron } from '../proc/strings.ts';
+import { readCmdline, readEnviron } from '../proc/strings.ts';
 import type { Host } from './host.ts';
 
 /** A `claude` of a Clay that is dead: reparented, and its environment names the Clay home that started it. */
 export type Abandoned = ProcessId & { readonly uid: number; readonly home: string };
 
-/** What a look over all processes of the machine found; it starts two `ps` processes, 15 ms (measured). */
+/** What a look over all processes of the machine found; `ps-list` starts two `ps` processes, 15 ms (measured). */
 export type TableLook = {
   /** The homes that running Clay daemons name in their environment. */
   readonly homes: readonly string[];
@@ -25,9 +27,9 @@ export type TableLook = {
 
 /** Looks over all processes that this user may look into, or only over its own ones. */
 export async function lookOverProcesses(host: Host, onlyOwn: boolean): Promise<TableLook> {
-  const processes = await psList().catch((error: Error) => error);
-  if (processes instanceof Error)
-    return { homes: [], abandoned: [], foreignDaemons: [], problem: `ps does not run: ${processes.message}` };
+  const listed = (await listByPs()) ?? listByHand(host);
+  if (!Array.isArray(listed)) return { homes: [], abandoned: [], foreignDaemons: [], problem: listed.detail };
+  const processes: readonly Listed[] = listed;
   const own = process.geteuid?.();
   const mine = processes.filter((each) => !onlyOwn || each.uid === own);
   const homes = mine.flatMap((each) =>
@@ -40,6 +42,40 @@ export async function lookOverProcesses(host: Host, onlyOwn: boolean): Promise<T
     .filter((each) => !mine.includes(each) && / \S*clay-server\/lib\/daemon\.js/.test(each.cmd ?? ''))
     .map((each) => each.pid);
   return { homes: [...new Set(homes)], abandoned, foreignDaemons, problem: null };
+}
+
+/** A process as far as it takes to see whether a closer look is worth it. */
+type Listed = { readonly pid: number; readonly uid?: number | undefined; readonly cmd?: string | undefined };
+
+/**
+ * `ps-list` takes what `ps` prints into memory as a whole: up to 64 MB of command lines, which any user can make so long, and
+ * several times that to split it. The heap of the service is kept small, and one that is full ends the program.
+ */
+const HEAP_FOR_PS_LIST_BYTES = 512 * 1024 * 1024;
+
+/** The processes by `ps`; null where there is none, or too little memory for it. */
+async function listByPs(): Promise<Listed[] | null> {
+  if (getHeapStatistics().heap_size_limit < HEAP_FOR_PS_LIST_BYTES) return null;
+  return psList().catch(() => null);
+}
+
+/** What says what a process is stands at the beginning. */
+const MAX_COMMAND_LINE = 4096;
+
+/** The same from /proc itself. */
+function listByHand(host: Host): Listed[] | Failure {
+  const names = listProc(host.procRoot);
+  if (!names.ok) return names.failure;
+  return names.value.flatMap((name): Listed[] => {
+    const pid = Number(name);
+    const cmdline = Number.isInteger(pid) ? readCmdline(host.procRoot, pid) : null;
+    if (!cmdline?.ok) return [];
+    const cmd = cmdline.value.join(' ').slice(0, MAX_COMMAND_LINE);
+    if (!cmd.includes('lib/daemon.js') && !cmd.includes(CLAUDE_COMM)) return [];
+    const status = readStatus(host.procRoot, pid);
+    // A part of a string keeps the whole of it in memory; these are short.
+    return [{ pid, uid: status.ok ? status.value.uids[1] : undefined, cmd: structuredClone(cmd) }];
+  });
 }
 
 function homeOfDaemon(host: Host, pid: number): string | null {

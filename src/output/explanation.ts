@@ -15,7 +15,7 @@ import {
   WHAT_LIFTS,
 } from './rule-words.ts';
 import { safeText } from './safe-text.ts';
-import { section } from './sections.ts';
+import { section, wrapped } from './sections.ts';
 import { COLOURS, type Screen, shortTime } from './table.ts';
 
 /** All that can be said about one candidate. */
@@ -205,5 +205,6 @@ export function noCandidateText(pid: number, why: string, checks: readonly Check
     term: `${what.padEnd(12)} ${(holds ? YES : NO).padEnd(3)}`,
     text: safeText(detail),
   }));
-  return [`pid ${pid} is no candidate: ${safeText(why)}`, section('What a candidate is', items, screen)].join('\n\n');
+  const head = wrapped(`pid ${pid} is no candidate: ${safeText(why)}`, screen);
+  return [head, section('What a candidate is', items, screen)].join('\n\n');
 }

@@ -1,5 +1,5 @@
 import pino, { type DestinationStream, type Logger } from 'pino';
-import { safeJson } from './safe-text.ts';
+import { safeJson, safeStrings } from './safe-text.ts';
 
 /** What a log line is about; binding names. */
 export type LogEvent =
@@ -31,12 +31,15 @@ export type Log = Logger;
 /** sd-daemon(3): journald takes a number in front of a line as its priority. */
 const JOURNAL_PRIORITY: Readonly<Record<string, number>> = { trace: 7, debug: 7, info: 6, warn: 4, error: 3, fatal: 2 };
 
+const MAX_UNWRITTEN_BYTES = 256 * 1024;
+
 /**
  * Opens the log on stderr, one JSON object a line; pretty on a terminal, with journal priorities under systemd.
  * pino's own `pid` field is left out: here `pid` names a `claude`.
  */
 export async function openLog(level: string): Promise<Log> {
-  const destination = pino.destination({ fd: 2, sync: true });
+  // What cannot be written (a full disk) waits for the next line, and is dropped when it becomes this much.
+  const destination = pino.destination({ fd: 2, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
   // A log that nobody takes any more must not end the service.
   destination.on('error', () => {});
   const write = process.stderr.isTTY
@@ -75,5 +78,6 @@ async function prettyWriter(to: DestinationStream): Promise<(line: string) => vo
     translateTime: 'SYS:HH:MM:ss',
     singleLine: true,
   });
-  return (line) => to.write(pretty(safeJson(line)));
+  // It shows what the strings say, and what JSON has escaped in them is none of its escaping any more.
+  return (line) => to.write(pretty(JSON.stringify(safeStrings(JSON.parse(line)))));
 }

@@ -7,6 +7,9 @@ const UNSAFE_IN_JSON = /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu;
 /** The longest text of somebody else's that a person is shown. */
 const MAX_LENGTH = 400;
 
+/** A line about many homes is longer, but names them itself. */
+const MAX_LENGTH_IN_LOG = 2000;
+
 /** Text from others as it may be shown on a terminal: without control characters, and not endless. */
 export function safeText(text: string, maxLength = MAX_LENGTH): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
@@ -21,3 +24,11 @@ export const safeJson = (json: string): string =>
       return `\\u${unit}`;
     }).join(''),
   );
+
+/** A value with all its strings, and the names in it, as they may be shown on a terminal. */
+export function safeStrings(value: unknown): unknown {
+  if (typeof value === 'string') return safeText(value, MAX_LENGTH_IN_LOG);
+  if (Array.isArray(value)) return value.map(safeStrings);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [safeText(name), safeStrings(each)]));
+}

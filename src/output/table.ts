@@ -47,7 +47,7 @@ function columnsFor(screen: Screen): Column[] {
     { head: 'MEMORY', width: FIXED.memory, cell: ({ rssBytes }) => memory(rssBytes) },
     { head: 'IDLE', width: FIXED.idle, cell: ({ judgement }) => idleTime(judgement) },
     { head: 'VERDICT', width: FIXED.verdict, cell: ({ judgement, screen: { colour } }) => verdict(judgement, colour) },
-    { head: 'WHY', width: why, cell: ({ judgement }) => reasonInWords(judgement) },
+    { head: 'WHY', width: why, cell: ({ judgement }) => reasonInWords(judgement, why) },
   ];
 }
 
@@ -100,12 +100,24 @@ const IN_WORDS: Readonly<Record<ReasonCode, string>> = {
   configured: 'you protect it',
 };
 
-/** A verdict's reason in a few words, the most telling first. */
-function reasonInWords(judgement: Judgement): string {
-  if (judgement.verdict === 'protected') return judgement.reasons.map(({ code }) => IN_WORDS[code]).join(', ');
+/** A verdict's reason in a few words; of several reasons as many as fit, and how many more there are. */
+function reasonInWords(judgement: Judgement, width: number): string {
   if (judgement.verdict === 'reap') return judgement.orphan;
-  const left = judgement.waitMs - judgement.idleMs;
-  return `${judgement.orphan}, ${Number.isFinite(left) ? `in ${shortTime(left)}` : 'kept for ever'}`;
+  if (judgement.verdict === 'grace') {
+    const left = judgement.waitMs - judgement.idleMs;
+    return `${judgement.orphan}, ${Number.isFinite(left) ? `in ${shortTime(left)}` : 'kept for ever'}`;
+  }
+  const words = judgement.reasons.map(({ code }) => wordsFor(code, judgement.evidence));
+  for (let shown = words.length; shown > 1; shown--) {
+    const text = `${words.slice(0, shown).join(', ')}${shown < words.length ? ` +${words.length - shown}` : ''}`;
+    if (text.length <= width) return text;
+  }
+  return `${words[0]}${words.length > 1 ? ` +${words.length - 1}` : ''}`;
+}
+
+function wordsFor(code: ReasonCode, { journal }: Evidence): string {
+  const asks = code === 'turn' && journal.state === 'found' && journal.decidedBy === 'permission_request';
+  return asks ? IN_WORDS.waiting : IN_WORDS[code];
 }
 
 /** A time as a person reads it: 40s, 5m, 3h, 2d. */

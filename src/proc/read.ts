@@ -1,5 +1,5 @@
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { attempt, fail, failureOf, ok, type Result } from '../files.ts';
+import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { attempt, fail, failureOf, listNames, ok, type Result } from '../files.ts';
 
 // The kernel makes these files while they are read and gives their size as 0, so each is read to its end into one
 // buffer that grows to the largest file met. 32 KiB holds any stat, status, environ and net/unix of an ordinary host.
@@ -8,8 +8,8 @@ let scratch = Buffer.allocUnsafe(32 * 1024);
 /** net/tcp of a very busy host (100,000 rows of 150 bytes) still fits; anything longer is refused. */
 const MAX_BYTES = 32 * 1024 * 1024;
 
-/** The bytes of a /proc file, valid until the next call. */
-export function readProcBytes(path: string): Result<Buffer> {
+/** The bytes of a /proc file, valid until the next call; one that is longer than `maxBytes` is refused. */
+export function readProcBytes(path: string, maxBytes = MAX_BYTES): Result<Buffer> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -22,8 +22,8 @@ export function readProcBytes(path: string): Result<Buffer> {
       const got = readSync(fd, scratch, filled, scratch.length - filled, null);
       if (got === 0) return ok(scratch.subarray(0, filled));
       filled += got;
+      if (filled > maxBytes) return fail('odd', `${path} is larger than ${maxBytes} bytes`);
       if (filled < scratch.length) continue;
-      if (filled >= MAX_BYTES) return fail('odd', `${path} is larger than ${MAX_BYTES} bytes`);
       scratch = Buffer.concat([scratch, Buffer.allocUnsafe(scratch.length)]);
     }
   } catch (error) {
@@ -39,12 +39,53 @@ export function readProcText(path: string): Result<string> {
   return bytes.ok ? ok(bytes.value.toString('latin1')) : bytes;
 }
 
+/**
+ * Hands on the lines of a /proc file, one after the other: anybody can make a table of sockets as long as he likes, and
+ * V8's heap does not have to hold it.
+ */
+export function eachProcLine(path: string, use: (line: string) => void): Result<true> {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (error) {
+    return failureOf(error, path);
+  }
+  try {
+    let [kept, total] = [0, 0];
+    for (;;) {
+      const got = readSync(fd, scratch, kept, scratch.length - kept, null);
+      total += got;
+      if (total > MAX_BYTES) return fail('odd', `${path} is larger than ${MAX_BYTES} bytes`);
+      const filled = kept + got;
+      let start = 0;
+      for (let end = scratch.indexOf(NEWLINE); end !== -1 && end < filled; end = scratch.indexOf(NEWLINE, start)) {
+        use(scratch.toString('latin1', start, end));
+        start = end + 1;
+      }
+      if (got === 0) {
+        if (kept > 0) use(scratch.toString('latin1', 0, kept));
+        return ok(true);
+      }
+      kept = filled - start;
+      if (kept === scratch.length) return fail('odd', `${path} has a line of more than ${scratch.length} bytes`);
+      scratch.copyWithin(0, start, filled);
+    }
+  } catch (error) {
+    return failureOf(error, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+const NEWLINE = 0x0a;
+
 /** Where a /proc link (`exe`, `cwd`, `fd/N`, `ns/net`) points to. */
 export function readProcLink(path: string): Result<string> {
   return attempt(path, () => readlinkSync(path));
 }
 
-/** The names in a /proc directory. */
-export function listProc(path: string): Result<string[]> {
-  return attempt(path, () => readdirSync(path));
-}
+/** More than any machine has processes, and any process of ours threads or descriptors. */
+const MAX_NAMES = 100_000;
+
+/** The names in a /proc directory; one with more than `maxNames` is refused. */
+export const listProc = (path: string, maxNames = MAX_NAMES): Result<string[]> => listNames(path, maxNames);

@@ -1,5 +1,5 @@
 import { ok, type Result } from '../files.ts';
-import { listProc, readProcLink, readProcText } from './read.ts';
+import { eachProcLine, listProc, readProcLink } from './read.ts';
 
 /** A row of /proc/PID/net/tcp or tcp6 (proc_pid_net(5)). */
 export type TcpSocket = {
@@ -13,9 +13,12 @@ export type TcpSocket = {
 
 const SOCKET = /^socket:\[(\d+)\]$/;
 
+/** A `claude` has some 60 (measured); the limit that most processes start with is 1024. */
+const MAX_DESCRIPTORS = 20_000;
+
 /** The socket inodes behind a process's descriptors, by descriptor number. */
 export function readSocketFds(procRoot: string, pid: number): Result<Map<string, number>> {
-  const fds = listProc(`${procRoot}/${pid}/fd`);
+  const fds = listProc(`${procRoot}/${pid}/fd`, MAX_DESCRIPTORS);
   if (!fds.ok) return fds;
   const sockets = new Map<string, number>();
   for (const fd of fds.value) {
@@ -38,40 +41,62 @@ export function readSocketFd(procRoot: string, pid: number, fd: string): Result<
 /** The inodes of all unix sockets in the text of a net/unix table. */
 export function parseUnixInodes(text: string): Set<number> {
   const inodes = new Set<number>();
-  for (const line of text.split('\n').slice(1)) {
-    const inode = Number(line.split(/ +/, 7)[6]);
-    if (Number.isSafeInteger(inode) && inode > 0) inodes.add(inode);
+  for (const line of text.split('\n')) {
+    const inode = parseUnixRow(line);
+    if (inode !== null) inodes.add(inode);
   }
   return inodes;
+}
+
+/** The inode of a row of net/unix, or null: the line with the headings has none. */
+function parseUnixRow(line: string): number | null {
+  const inode = Number(line.split(/ +/, 7)[6]);
+  return Number.isSafeInteger(inode) && inode > 0 ? inode : null;
 }
 
 /** The rows of the text of a net/tcp or net/tcp6 table, by inode. */
 export function parseTcpTable(text: string): Map<number, TcpSocket> {
   const rows = new Map<number, TcpSocket>();
-  for (const line of text.split('\n').slice(1)) {
-    const fields = line.trim().split(/ +/, 10);
-    const [local, remote, state, inode] = [fields[1], fields[2], fields[3], Number(fields[9])];
-    // Inode 0: a connection that is no process's any more (TIME_WAIT).
-    if (!local || !remote || !state || !Number.isSafeInteger(inode) || inode === 0) continue;
-    rows.set(inode, { inode, local, remote, state: Number.parseInt(state, 16) });
+  for (const line of text.split('\n')) {
+    const row = parseTcpRow(line);
+    if (row) rows.set(row.inode, row);
   }
   return rows;
 }
 
-/** The unix sockets of the network namespace that a process lives in; 0.05 ms of kernel time (measured). */
-export function readUnixInodes(procRoot: string, pid: number): Result<Set<number>> {
-  const text = readProcText(`${procRoot}/${pid}/net/unix`);
-  return text.ok ? ok(parseUnixInodes(text.value)) : text;
+/** A row of net/tcp, or null: the line with the headings has no inode. */
+function parseTcpRow(line: string): TcpSocket | null {
+  const fields = line.trim().split(/ +/, 10);
+  const [local, remote, state, inode] = [fields[1], fields[2], fields[3], Number(fields[9])];
+  // Inode 0: a connection that is no process's any more (TIME_WAIT).
+  if (!local || !remote || !state || !Number.isSafeInteger(inode) || inode === 0) return null;
+  return { inode, local, remote, state: Number.parseInt(state, 16) };
 }
 
-/** The TCP sockets, v4 and v6, of the network namespace that a process lives in; 7 ms of kernel time (measured). */
-export function readTcpTable(procRoot: string, pid: number): Result<Map<number, TcpSocket>> {
-  const v4 = readProcText(`${procRoot}/${pid}/net/tcp`);
+/** Which of the `wanted` inodes are unix sockets of the network namespace that a process lives in; 0.05 ms of kernel time (measured). */
+export function readUnixInodes(procRoot: string, pid: number, wanted: ReadonlySet<number>): Result<Set<number>> {
+  const inodes = new Set<number>();
+  const read = eachProcLine(`${procRoot}/${pid}/net/unix`, (line) => {
+    const inode = parseUnixRow(line);
+    if (inode !== null && wanted.has(inode)) inodes.add(inode);
+  });
+  return read.ok ? ok(inodes) : read;
+}
+
+/** Those of the `wanted` inodes that are TCP sockets, v4 or v6, of the network namespace that a process lives in; 7 ms of kernel time (measured). */
+export function readTcpTable(
+  procRoot: string,
+  pid: number,
+  wanted: ReadonlySet<number>,
+): Result<Map<number, TcpSocket>> {
+  const rows = new Map<number, TcpSocket>();
+  const keep = (line: string): void => {
+    const row = parseTcpRow(line);
+    if (row && wanted.has(row.inode)) rows.set(row.inode, row);
+  };
+  const v4 = eachProcLine(`${procRoot}/${pid}/net/tcp`, keep);
   if (!v4.ok) return v4;
-  const rows = parseTcpTable(v4.value);
-  const v6 = readProcText(`${procRoot}/${pid}/net/tcp6`);
+  const v6 = eachProcLine(`${procRoot}/${pid}/net/tcp6`, keep);
   // A kernel without IPv6 has no such table.
-  if (!v6.ok) return v6.failure.why === 'gone' ? ok(rows) : v6;
-  for (const [inode, row] of parseTcpTable(v6.value)) rows.set(inode, row);
-  return ok(rows);
+  return v6.ok || v6.failure.why === 'gone' ? ok(rows) : v6;
 }

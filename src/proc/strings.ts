@@ -20,14 +20,17 @@ export function parseEnviron(bytes: Buffer): Map<string, string> {
   return variables;
 }
 
+/** Real ones have some kB. Any process can make its own as long as it likes (prctl(2), PR_SET_MM). */
+const MAX_BYTES = 1024 * 1024;
+
 /** Reads /proc/PID/cmdline. */
 export function readCmdline(procRoot: string, pid: number): Result<string[]> {
-  const bytes = readProcBytes(`${procRoot}/${pid}/cmdline`);
+  const bytes = readProcBytes(`${procRoot}/${pid}/cmdline`, MAX_BYTES);
   return bytes.ok ? ok(parseCmdline(bytes.value)) : bytes;
 }
 
 /** Reads /proc/PID/environ; takes the right to trace the process (ptrace(2), PTRACE_MODE_READ). */
 export function readEnviron(procRoot: string, pid: number): Result<Map<string, string>> {
-  const bytes = readProcBytes(`${procRoot}/${pid}/environ`);
+  const bytes = readProcBytes(`${procRoot}/${pid}/environ`, MAX_BYTES);
   return bytes.ok ? ok(parseEnviron(bytes.value)) : bytes;
 }

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { parseJsonAs } from '../json.ts';
 
 const Reaped = v.object({
   /** When it was signalled, ISO 8601. */
@@ -88,20 +89,26 @@ export function readHistory(dir: string, { sinceMs = 0 }: { sinceMs?: number } =
 
 function readRecords(path: string): History {
   try {
-    const text = withFile(path, constants.O_RDONLY, (fd) => readFileSync(fd, 'utf8'));
+    const text = withFile(path, constants.O_RDONLY, readWhole);
     return { records: text.split('\n').flatMap(parseRecord), problem: undefined };
   } catch (error) {
     return { records: [], problem: hasCode(error, 'ENOENT') ? undefined : problemWith(path, error) };
   }
 }
 
+/** A file of ours has {@link MAX_FILE_BYTES} at most; what is much larger is not ours, and is not read into memory. */
+function readWhole(fd: number): string {
+  if (fstatSync(fd).size > 2 * MAX_FILE_BYTES) throw new Error('larger than a history can be');
+  return readFileSync(fd, 'utf8');
+}
+
+/** A record has some 260 bytes: a line that is longer than this is none, nor is one that has hardly any. */
+const [SHORTEST_RECORD, LONGEST_RECORD] = [100, 64 * 1024];
+
 function parseRecord(line: string): HistoryRecord[] {
-  try {
-    const parsed = v.safeParse(Reaped, JSON.parse(line));
-    return parsed.success ? [parsed.output] : [];
-  } catch {
-    return [];
-  }
+  if (line.length < SHORTEST_RECORD || line.length > LONGEST_RECORD) return [];
+  const parsed = parseJsonAs(Reaped, line);
+  return parsed.ok ? [parsed.value] : [];
 }
 
 function appendLines(fd: number, lines: Buffer): void {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 /** The program that is tested is the one that the sources make now, and its history is no real one. */
 export function setup(): () => void {
-  execFileSync(process.execPath, ['build.js'], {
+  execFileSync(process.execPath, ['src/build/build.js'], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
     stdio: 'inherit',
   });

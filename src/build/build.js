@@ -16,4 +16,4 @@ const { metafile } = await build({
   banner: { js: `#!/usr/bin/env node\n${bundling.banner.js}` },
 });
 writeLicences(metafile, 'dist/LICENSES.txt');
-execFileSync(process.execPath, ['run-typescript.js', 'src/docs/man.ts'], { stdio: 'inherit' });
+execFileSync(process.execPath, ['src/build/run-typescript.js', 'src/build/docs/man.ts'], { stdio: 'inherit' });

@@ -6,7 +6,9 @@ import { join } from 'node:path';
  * Fails for a package without a licence text of its own and without a licence's name.
  */
 export function writeLicences(metafile, outfile) {
-  const folders = new Set(Object.keys(metafile.inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []));
+  const folders = new Set(
+    Object.keys(metafile.inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []),
+  );
   const parts = [...folders].sort().map((folder) => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     if (!license) throw new Error(`${name} ${version} is in the bundle and names no licence`);

@@ -1,5 +1,5 @@
 import { stringify } from 'smol-toml';
-import { environmentName, SETTING_KEYS, SETTINGS, type SettingKey } from '../config/settings.ts';
+import { environmentName, SETTING_KEYS, SETTINGS, type SettingKey } from '../../config/settings.ts';
 
 /** One setting, as the documents tell of it. */
 export type SettingWords = {

@@ -1,7 +1,7 @@
 import type { Command, Help, Option } from 'commander';
-import { EXAMPLES } from '../commands/examples.ts';
-import { COMMON_OPTIONS } from '../commands/options.ts';
-import { EXIT_MEANINGS } from '../output/exit-status.ts';
+import { EXAMPLES } from '../../commands/examples.ts';
+import { COMMON_OPTIONS } from '../../commands/options.ts';
+import { EXIT_MEANINGS } from '../../output/exit-status.ts';
 import { allowedSentence, settingsInWords } from './settings.ts';
 
 /** clay-reaper(8), in man(7), from the same program that answers to --help and the same table of settings. */

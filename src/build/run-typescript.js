@@ -1,4 +1,4 @@
-// node run-typescript.js FILE: runs a TypeScript file of this repository, which Node 20 cannot do by itself.
+// node src/build/run-typescript.js FILE: runs a TypeScript file of this repository, which Node 20 cannot do by itself.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

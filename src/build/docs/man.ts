@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createProgram } from '../program.ts';
+import { createProgram } from '../../program.ts';
 import { manPage } from './man-page.ts';
 
 // Run in the package's folder, by the build: writes dist/clay-reaper.8.

@@ -1,0 +1,240 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Alarm, createAlarmReader } from '../../src/claude/alarms.ts';
+import { DAY } from './evidence.ts';
+
+// Cron expressions are in local time; the samples were taken where it is UTC.
+const zone = process.env.TZ;
+beforeAll(() => {
+  process.env.TZ = 'UTC';
+});
+afterAll(() => {
+  if (zone === undefined) delete process.env.TZ;
+  else process.env.TZ = zone;
+});
+
+const sample = (...names: readonly string[]): Buffer =>
+  Buffer.concat(names.map((name) => readFileSync(new URL(`../fixtures/transcripts/${name}.jsonl`, import.meta.url))));
+const alarmsIn = (...pieces: readonly (string | Buffer)[]): readonly Alarm[] => {
+  const reader = createAlarmReader();
+  for (const piece of pieces) reader.read(Buffer.from(piece));
+  return reader.alarms();
+};
+const at = (iso: string): number => Date.parse(iso);
+
+describe('captured transcripts', () => {
+  it.each([
+    ['0.2.92-cron-one-shot', 'CronCreate', '2026-11-22T11:26:07.205Z', '2026-12-31T23:59:00Z'],
+    ['0.3.330-cron-one-shot', 'CronCreate', '2026-11-22T11:26:08.081Z', '2026-12-31T23:59:00Z'],
+    ['0.2.92-one-shot-fired', 'CronCreate', '2026-11-22T11:26:48.674Z', '2026-11-22T11:28:00Z'],
+    ['0.3.330-one-shot-fired', 'CronCreate', '2026-11-22T11:26:47.801Z', '2026-11-22T11:28:00Z'],
+    ['0.3.330-schedule-wakeup', 'ScheduleWakeup', '2026-11-22T11:26:08.328Z', '2026-11-22T11:37:00Z'],
+    ['0.3.330-wakeup-fired', 'ScheduleWakeup', '2026-11-22T11:26:48.185Z', '2026-11-22T11:28:00Z'],
+  ])('%s: fires once', (name, tool, setAt, lastFire) => {
+    expect(alarmsIn(sample(name))).toEqual([{ tool, setAtMs: at(setAt), lastFireMs: at(lastFire) }]);
+  });
+  it.each([
+    // 0.2.92 does not write that it ends after 7 days: no release goes on for longer than 30.
+    ['0.2.92-cron-recurring', '2026-11-22T11:26:07.150Z'],
+    ['0.2.92-recurring-fired', '2026-11-22T11:26:48.739Z'],
+    ['0.2.92-cron-durable', '2026-11-22T11:26:07.239Z'],
+    ['0.3.330-cron-recurring', '2026-11-22T11:26:07.995Z'],
+    ['0.3.330-recurring-fired', '2026-11-22T11:26:48.032Z'],
+    ['0.3.330-cron-durable', '2026-11-22T11:26:08.141Z'],
+  ])('%s: fires until it ends by itself', (name, setAt) => {
+    expect(alarmsIn(sample(name))).toEqual([
+      { tool: 'CronCreate', setAtMs: at(setAt), lastFireMs: at(setAt) + 30 * DAY },
+    ]);
+  });
+  it.each(['0.2.92-cron-list', '0.3.330-cron-list', '0.3.330-cron-refused', '0.2.92-schedule-wakeup-refused'])(
+    '%s: sets none',
+    (name) => expect(alarmsIn(sample(name))).toEqual([]),
+  );
+  it.each(['0.2.92', '0.3.330'])('%s: an entry that was deleted is none any more', (sdk) => {
+    expect(alarmsIn(sample(`${sdk}-cron-recurring`))).toHaveLength(1);
+    expect(alarmsIn(sample(`${sdk}-cron-recurring`, `${sdk}-cron-delete`))).toEqual([]);
+    expect(alarmsIn(sample(`${sdk}-cron-recurring`), sample(`${sdk}-cron-delete`))).toEqual([]);
+    // Another one stays.
+    expect(alarmsIn(sample(`${sdk}-cron-one-shot`, `${sdk}-cron-delete`))).toHaveLength(1);
+  });
+  it('all in one conversation, read at once or line by line, are the same', () => {
+    const names = [
+      ...['0.3.330-cron-recurring', '0.3.330-cron-one-shot', '0.3.330-cron-durable', '0.3.330-cron-list'],
+      ...['0.3.330-cron-refused', '0.3.330-schedule-wakeup', '0.3.330-cron-delete'],
+    ];
+    const whole = sample(...names);
+    const byLine = whole
+      .toString('utf8')
+      .split('\n')
+      .map((line) => `${line}\n`);
+    expect(alarmsIn(whole)).toHaveLength(3);
+    expect(alarmsIn(...byLine)).toEqual(alarmsIn(whole));
+  });
+});
+
+type Input = Readonly<Record<string, unknown>>;
+
+let calls = 0;
+/** A call and its result, as both SDKs write them. */
+function call(name: string, input: Input, toolUseResult: unknown, more: Input = {}): string {
+  const id = `toolu_${++calls}`;
+  const use = {
+    type: 'assistant',
+    timestamp: '2026-11-22T11:26:07.000Z',
+    message: { content: [{ type: 'tool_use', id, name, input }] },
+  };
+  const content = [{ type: 'tool_result', tool_use_id: id, content: 'x', ...more }];
+  const result = { type: 'user', timestamp: '2026-11-22T11:26:08.000Z', message: { content }, toolUseResult };
+  return `${JSON.stringify(use)}\n${JSON.stringify(result)}\n`;
+}
+const SET_AT = at('2026-11-22T11:26:08.000Z');
+const lastFires = (...pieces: readonly string[]): number[] => alarmsIn(...pieces).map(({ lastFireMs }) => lastFireMs);
+
+describe('CronCreate', () => {
+  it('without an end goes on for ever', () => {
+    expect(lastFires(call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true, maxAgeMs: 0 }))).toEqual([
+      Number.POSITIVE_INFINITY,
+    ]);
+  });
+  it('ends as its result says', () => {
+    expect(lastFires(call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true, maxAgeMs: DAY }))).toEqual([
+      SET_AT + DAY,
+    ]);
+  });
+  it('goes by the result, not by what was asked for', () => {
+    const once = { id: 'a', recurring: false, nextFireAt: 5 };
+    expect(lastFires(call('CronCreate', { cron: '3 4 * * *', recurring: true }, once))).toEqual([5]);
+    expect(lastFires(call('CronCreate', { cron: '3 4 * * *', recurring: false }, { id: 'a' }))).toEqual([
+      at('2026-11-23T04:03:00Z'),
+    ]);
+    expect(lastFires(call('CronCreate', { cron: '3 4 * * *' }, { id: 'a' }))).toEqual([SET_AT + 30 * DAY]);
+  });
+  // Both SDKs take "true" and "false" for booleans, and write down what the model said (measured).
+  it.each(['true', 'false'])('takes recurring: "%s" as its SDK does', (recurring) => {
+    const result = { id: 'a', humanSchedule: 'x', recurring: recurring === 'true', durable: false };
+    expect(alarmsIn(call('CronCreate', { cron: '59 23 31 12 *', prompt: 'x', recurring }, result))).toHaveLength(1);
+  });
+  it('replaces an entry with the same id', () => {
+    const first = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 5 });
+    const second = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 7 });
+    expect(lastFires(first, second)).toEqual([7]);
+  });
+  it('adds to entries with other ids', () => {
+    const first = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 5 });
+    const second = call('CronCreate', { cron: '3 4 * * *' }, { id: 'b', recurring: false, nextFireAt: 7 });
+    expect(lastFires(first, second)).toEqual([5, 7]);
+  });
+  it.each(['never', '', '61 * * * *', '* * * *', '0 0 31 2 *'])(
+    'never ends if when it fires cannot be told: %j',
+    (cron) => {
+      const [lastFire] = lastFires(call('CronCreate', { cron }, { id: 'a', recurring: false }));
+      expect(lastFire).toBe(Number.POSITIVE_INFINITY);
+    },
+  );
+  it.each([
+    ['31 11 22 11 *', '2026-11-22T11:31:00Z'],
+    // Of this very minute: it has begun, so the next one is a year off.
+    ['26 11 22 11 *', '2027-11-22T11:26:00Z'],
+    ['0 9 * * 1', '2026-11-23T09:00:00Z'],
+    ['*/15 * * * *', '2026-11-22T11:30:00Z'],
+    // Either of the two days will do (cron(8)).
+    ['0 9 25 * 2', '2026-11-24T09:00:00Z'],
+  ])('that fires once at %s does so at %s', (cron, expected) => {
+    expect(lastFires(call('CronCreate', { cron }, { id: 'a', recurring: false }))).toEqual([at(expected)]);
+  });
+  it('set at a time that is not known is taken for just now', () => {
+    const line = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true });
+    for (const timestamp of ['"soon"', '""']) {
+      const [alarm] = alarmsIn(line.replaceAll(/"timestamp":"[^"]*"/g, `"timestamp":${timestamp}`));
+      expect(alarm).toEqual({
+        tool: 'CronCreate',
+        setAtMs: Number.POSITIVE_INFINITY,
+        lastFireMs: Number.POSITIVE_INFINITY,
+      });
+    }
+  });
+});
+
+describe('CronDelete', () => {
+  const set = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true });
+  it('takes back what its result names', () => {
+    expect(alarmsIn(set, call('CronDelete', { id: 'a' }, { id: 'a' }))).toEqual([]);
+  });
+  it('that was refused takes nothing back', () => {
+    expect(alarmsIn(set, call('CronDelete', { id: 'a' }, 'Error: no such job', { is_error: true }))).toHaveLength(1);
+  });
+  it('of something else takes nothing back', () => {
+    expect(alarmsIn(set, call('CronDelete', { id: 'b' }, { id: 'b' }))).toHaveLength(1);
+  });
+  it('that has not been answered yet takes nothing back', () => {
+    const [asked] = call('CronDelete', { id: 'a' }, { id: 'a' }).split('\n');
+    expect(alarmsIn(set, `${asked}\n`)).toHaveLength(1);
+  });
+});
+
+describe('ScheduleWakeup', () => {
+  it('fires when its result says', () => {
+    expect(lastFires(call('ScheduleWakeup', { delaySeconds: 60 }, { scheduledFor: 7 }))).toEqual([7]);
+    expect(lastFires(call('ScheduleWakeup', { delaySeconds: '60' }, { scheduledFor: 7 }))).toEqual([7]);
+  });
+  it('is never past if its result does not say', () => {
+    expect(lastFires(call('ScheduleWakeup', { delaySeconds: 60 }, {}))).toEqual([Number.POSITIVE_INFINITY]);
+  });
+  it('ends with a stop, and cron entries do not', () => {
+    const wake = call('ScheduleWakeup', { delaySeconds: 60 }, { scheduledFor: 7 });
+    const cron = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 5 });
+    const stop = call('ScheduleWakeup', { stop: true }, { stopped: true });
+    expect(lastFires(wake, cron, stop)).toEqual([5]);
+    expect(lastFires(stop, wake)).toEqual([7]);
+  });
+});
+
+describe('what is not known for sure', () => {
+  it('a refused call sets nothing', () => {
+    const refused = call('CronCreate', { cron: 'bad' }, 'Error: Invalid cron expression', { is_error: true });
+    expect(alarmsIn(refused)).toEqual([]);
+  });
+  it.each([
+    ['none', undefined],
+    ['null', null],
+    ['another shape', { jobId: 5, nextFireAt: null }],
+    ['an id that is a number', { id: 5, recurring: true }],
+    ['a text that is no error', 'Scheduled job a'],
+  ])('a call that was not refused sets an alarm, though its result is of no known form: %s', (_, result) => {
+    expect(alarmsIn(call('CronCreate', { cron: '3 4 * * *' }, result))).toHaveLength(1);
+    expect(alarmsIn(call('ScheduleWakeup', { delaySeconds: 60 }, result))).toHaveLength(1);
+  });
+  it('a call without an answer sets nothing yet', () => {
+    const [asked, answered] = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true }).split('\n');
+    const reader = createAlarmReader();
+    reader.read(Buffer.from(`${asked}\n`));
+    expect(reader.alarms()).toEqual([]);
+    // The answer may come looks later, with many lines between.
+    reader.read(Buffer.from(`{"type":"progress"}\n`.repeat(50)));
+    reader.read(Buffer.from(`${answered}\n`));
+    expect(reader.alarms()).toHaveLength(1);
+  });
+  it('other tools set nothing, and no talk of these ones does', () => {
+    const talk = { type: 'user', message: { content: [{ type: 'text', text: '"CronCreate"' }] } };
+    const line = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true });
+    expect(
+      alarmsIn(
+        call('Bash', { command: 'echo "CronCreate"' }, { id: 'a', recurring: true }),
+        `${JSON.stringify(talk)}\n`,
+        `${JSON.stringify({ type: 'user', message: { content: line } })}\n`,
+      ),
+    ).toEqual([]);
+  });
+  it('lines that are no records are passed over', () => {
+    const line = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true });
+    const broken = '{"message":{"content":[{"type":"tool_use","name":"CronCreate"';
+    expect(alarmsIn(`${broken}\n"CronCreate"\n5\nnull\n\n${line}${broken}\n`)).toHaveLength(1);
+  });
+  it('calls side by side are told apart', () => {
+    const [a1, a2] = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 5 }).split(
+      '\n',
+    );
+    const [b1, b2] = call('ScheduleWakeup', { delaySeconds: 60 }, { scheduledFor: 7 }).split('\n');
+    expect(lastFires(`${a1}\n${b1}\n${b2}\n${a2}\n`).sort()).toEqual([5, 7]);
+  });
+});

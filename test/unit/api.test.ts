@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { isInTurn, parseStatusAnswer } from '../../src/clay/api.ts';
+
+/** As Clay 2.17 writes it. */
+const ANSWER = {
+  ok: true,
+  pid: 16_199,
+  port: 26_330,
+  tls: false,
+  keepAwake: false,
+  osUsers: false,
+  projects: [
+    {
+      ...{ slug: 'alpha', path: '/srv/projects/alpha', project: 'alpha', title: null, icon: null, clients: 1 },
+      ...{ sessions: 3, isProcessing: false, pendingPermissions: 0, projectOwnerId: null },
+    },
+    {
+      ...{ slug: 'beta', path: '/srv/projects/beta', project: 'beta', title: null, icon: null, clients: 1 },
+      ...{ sessions: 4, isProcessing: true, pendingPermissions: 1, projectOwnerId: null },
+    },
+  ],
+  uptime: 50.989169114,
+};
+const [ALPHA] = ANSWER.projects;
+const parse = (answer: unknown, pid = 16_199) => parseStatusAnswer(JSON.stringify(answer), pid);
+const project = (overrides: Readonly<Record<string, unknown>>) => ({
+  ...ANSWER,
+  projects: [{ ...ALPHA, ...overrides }],
+});
+
+describe('parseStatusAnswer', () => {
+  it('reads what is needed, and nothing that may change', () => {
+    expect(parse(ANSWER)).toEqual({
+      ok: true,
+      value: {
+        ok: true,
+        pid: 16_199,
+        projects: [
+          { slug: 'alpha', path: '/srv/projects/alpha', isProcessing: false, pendingPermissions: 0 },
+          { slug: 'beta', path: '/srv/projects/beta', isProcessing: true, pendingPermissions: 1 },
+        ],
+      },
+    });
+  });
+  it('takes a Clay without projects', () => expect(parse({ ...ANSWER, projects: [] }).ok).toBe(true));
+  it('takes line ends and spaces around it', () => {
+    expect(parseStatusAnswer(` ${JSON.stringify(ANSWER)}\r`, 16_199).ok).toBe(true);
+  });
+  it('refuses the answer of another process, and says whose it is', () => {
+    expect(parse(ANSWER, 5)).toEqual({
+      ok: false,
+      failure: { why: 'odd', detail: 'pid 16199 answers, not the daemon with pid 5' },
+    });
+  });
+  it.each([
+    ['an error', { ok: false, error: 'Unknown command: get_status' }],
+    ['ok of another kind', { ...ANSWER, ok: 'true' }],
+    ['no pid', { ...ANSWER, pid: undefined }],
+    ['a pid as text', { ...ANSWER, pid: '16199' }],
+    ['half a pid', { ...ANSWER, pid: 16_199.5 }],
+    ['no projects', { ...ANSWER, projects: undefined }],
+    ['projects that are no list', { ...ANSWER, projects: {} }],
+    ['a project that is none', { ...ANSWER, projects: [null] }],
+    ['a project without a slug', project({ slug: undefined })],
+    ['a project without a path', project({ path: null })],
+    ['a project that does not say whether it is in a turn', project({ isProcessing: undefined })],
+    ['a project that says it otherwise', project({ isProcessing: 0 })],
+    ['a project without its permissions', project({ pendingPermissions: undefined })],
+    ['fewer permissions than none', project({ pendingPermissions: -1 })],
+    ['permissions that are no number', project({ pendingPermissions: '1' })],
+    ['a list', [ANSWER]],
+    ['null', null],
+    ['a text', 'ok'],
+  ])('refuses %s', (_, answer) => expect(parse(answer)).toMatchObject({ ok: false, failure: { why: 'odd' } }));
+  it.each(['', '{"ok":true', 'pong', `${JSON.stringify(ANSWER)}${JSON.stringify(ANSWER)}`])('refuses %j', (text) => {
+    expect(parseStatusAnswer(text, 16_199)).toEqual({
+      ok: false,
+      failure: { why: 'odd', detail: 'its answer is not JSON' },
+    });
+  });
+  it('says which part is not as expected', () => {
+    expect(parse(project({ isProcessing: 'no' }))).toMatchObject({
+      failure: { detail: 'its answer is not as expected (projects.0.isProcessing)' },
+    });
+  });
+});
+
+describe('isInTurn', () => {
+  it.each([
+    [false, 0, false],
+    [true, 0, true],
+    [false, 1, true],
+    [true, 2, true],
+  ])('isProcessing %s, %d permissions: %s', (isProcessing, pendingPermissions, expected) => {
+    expect(isInTurn({ slug: 'alpha', path: '/', isProcessing, pendingPermissions })).toBe(expected);
+  });
+});

@@ -1,0 +1,105 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** A process as the kernel would show it. */
+export type FakeProcess = {
+  readonly pid: number;
+  readonly comm?: string;
+  readonly state?: string;
+  readonly ppid?: number;
+  readonly session?: number;
+  readonly ttyNr?: number;
+  readonly ownTicks?: number;
+  readonly reapedTicks?: number;
+  readonly startTicks?: number;
+  readonly rssPages?: number;
+  readonly uid?: number;
+  /** As in NSpid: one more for each pid namespace below. */
+  readonly pids?: readonly number[];
+  readonly cmdline?: readonly string[];
+  readonly environ?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** What its descriptors are links to. */
+  readonly fds?: Readonly<Record<string, string>>;
+  /** The children of each of its threads. */
+  readonly children?: readonly (readonly number[])[];
+  readonly netNamespace?: string;
+  readonly unix?: readonly string[];
+  readonly tcp?: readonly string[];
+  readonly tcp6?: readonly string[];
+};
+
+/** A tree of files that stands in for /proc. */
+export type FakeProc = {
+  readonly root: string;
+  /** Writes or replaces a process. */
+  readonly put: (process: FakeProcess) => void;
+  readonly remove: (pid: number) => void;
+  /** Writes any file below the root. */
+  readonly write: (path: string, content: string | Buffer) => void;
+  readonly end: () => void;
+};
+
+const UNIX_HEAD = 'Num               RefCount Protocol Flags    Type St Inode Path';
+const TCP_HEAD =
+  '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     ';
+
+/** A row of net/unix for a socketpair. */
+export const unixRow = (inode: number): string => `00000000446cde85: 00000003 00000000 00000000 0001 03 ${inode}`;
+
+/** A row of net/tcp. */
+export const tcpRow = (inode: number, state = '01', local = '0100007F:A12C', remote = '0100007F:0FAA'): string =>
+  `   7: ${local} ${remote} ${state} 00000000:00000000 02:000013C6 00000000     0        0 ${inode} 2 000000006faed3ad 20 4 30 12 -1`;
+
+export function fakeProc(): FakeProc {
+  const root = mkdtempSync(join(tmpdir(), 'clay-reaper-proc-'));
+  const write = (path: string, content: string | Buffer): void => {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), content);
+  };
+  const link = (path: string, target: string): void => {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    symlinkSync(target, join(root, path));
+  };
+  const remove = (pid: number): void => rmSync(join(root, String(pid)), { recursive: true, force: true });
+  const table = (head: string, rows: readonly string[]): string => `${[head, ...rows].join('\n')}\n`;
+
+  const put = (process: FakeProcess): void => {
+    const { pid } = process;
+    const uid = process.uid ?? 1000;
+    remove(pid);
+    write(`${pid}/stat`, statLine(process));
+    write(
+      `${pid}/status`,
+      `Name:\tclaude\nUid:\t${uid}\t${uid}\t${uid}\t${uid}\nNSpid:\t${(process.pids ?? [pid]).join('\t')}\n`,
+    );
+    write(`${pid}/cmdline`, (process.cmdline ?? ['claude', '', '']).map((word) => `${word}\0`).join(''));
+    write(
+      `${pid}/environ`,
+      Object.entries(process.environ ?? {})
+        .map(([name, value]) => `${name}=${value}\0`)
+        .join(''),
+    );
+    mkdirSync(join(root, `${pid}/fd`));
+    for (const [fd, target] of Object.entries(process.fds ?? {})) link(`${pid}/fd/${fd}`, target);
+    (process.children ?? [[]]).forEach((children, thread) => {
+      write(`${pid}/task/${pid + thread}/children`, children.map((child) => `${child} `).join(''));
+    });
+    link(`${pid}/cwd`, process.cwd ?? '/srv/projects/alpha');
+    link(`${pid}/ns/net`, process.netNamespace ?? 'net:[4026531840]');
+    write(`${pid}/net/unix`, table(UNIX_HEAD, process.unix ?? []));
+    write(`${pid}/net/tcp`, table(TCP_HEAD, process.tcp ?? []));
+    write(`${pid}/net/tcp6`, table(TCP_HEAD, process.tcp6 ?? []));
+  };
+  return { root, put, remove, write, end: () => rmSync(root, { recursive: true, force: true }) };
+}
+
+function statLine(process: FakeProcess): string {
+  const fields = [
+    ...[process.state ?? 'S', process.ppid ?? 16_199, 16_199, process.session ?? 16_199, process.ttyNr ?? 0, -1],
+    ...[4_194_304, 58_487, 8461, 0, 0, process.ownTicks ?? 138, 0, process.reapedTicks ?? 0, 0, 20, 0, 11, 0],
+    ...[process.startTicks ?? 135_996, 12_051_456_000, process.rssPages ?? 47_467, 0, 0],
+  ];
+  return `${process.pid} (${process.comm ?? 'claude'}) ${fields.join(' ')}\n`;
+}

@@ -1,0 +1,112 @@
+import { execFileSync } from 'node:child_process';
+import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { attempt, failureOf, readForeignText, withForeignFile } from '../../src/files.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'clay-reaper-files-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const uid = process.getuid?.() ?? 0;
+const error = (code: string): NodeJS.ErrnoException => Object.assign(new Error(code), { code });
+
+describe('failureOf', () => {
+  it.each([
+    ['ENOENT', 'gone'],
+    ['ESRCH', 'gone'],
+    ['ENOTDIR', 'gone'],
+    ['ENAMETOOLONG', 'gone'],
+    ['EACCES', 'denied'],
+    ['EPERM', 'denied'],
+    ['ELOOP', 'odd'],
+    ['EIO', 'error'],
+    ['EISDIR', 'error'],
+    ['EMFILE', 'error'],
+  ])('%s: %s', (code, why) => {
+    expect(failureOf(error(code), '/x')).toMatchObject({
+      ok: false,
+      failure: { why, detail: expect.stringMatching(/^\/x /) },
+    });
+  });
+  it('takes an error without a code for none of ours', () => {
+    expect(failureOf(new Error('x'), '/x')).toMatchObject({ failure: { why: 'error' } });
+  });
+});
+
+describe('attempt', () => {
+  it('gives the value, or why there is none', () => {
+    expect(attempt('x', () => 5)).toEqual({ ok: true, value: 5 });
+    expect(
+      attempt('x', () => {
+        throw error('EACCES');
+      }),
+    ).toMatchObject({ failure: { why: 'denied' } });
+  });
+});
+
+describe('readForeignText', () => {
+  const read = (name: string, owner: number | null = uid, max = 100) => readForeignText(join(dir, name), owner, max);
+
+  it('reads a regular file', () => {
+    writeFileSync(join(dir, 'a'), 'é');
+    expect(read('a')).toEqual({ ok: true, value: 'é' });
+    expect(read('a', null)).toEqual({ ok: true, value: 'é' });
+  });
+  it('reads up to its limit, and no more', () => {
+    writeFileSync(join(dir, 'a'), 'x'.repeat(100));
+    writeFileSync(join(dir, 'b'), 'x'.repeat(101));
+    expect(read('a').ok).toBe(true);
+    expect(read('b')).toMatchObject({ ok: false, failure: { why: 'odd' } });
+  });
+  it('refuses what belongs to somebody else', () => {
+    writeFileSync(join(dir, 'a'), 'x');
+    expect(read('a', uid + 1)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+  });
+  it('follows no link', () => {
+    writeFileSync(join(dir, 'a'), 'x');
+    symlinkSync(join(dir, 'a'), join(dir, 'b'));
+    expect(read('b')).toMatchObject({ ok: false, failure: { why: 'odd', detail: expect.stringContaining('link') } });
+  });
+  it('reads a hard link as the file that it is', () => {
+    writeFileSync(join(dir, 'a'), 'x');
+    linkSync(join(dir, 'a'), join(dir, 'b'));
+    expect(read('b').ok).toBe(true);
+  });
+  it('does not wait at a FIFO', () => {
+    execFileSync('mkfifo', [join(dir, 'a')]);
+    expect(read('a')).toMatchObject({ ok: false, failure: { why: 'odd' } });
+  });
+  it('opens neither folder, device nor socket', async () => {
+    mkdirSync(join(dir, 'a'));
+    expect(read('a')).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(readForeignText('/dev/zero', null, 100)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(join(dir, 's'), resolve));
+    expect(read('s').ok).toBe(false);
+    await new Promise((resolve) => server.close(resolve));
+  });
+  it('says if it is gone', () => expect(read('a')).toMatchObject({ ok: false, failure: { why: 'gone' } }));
+});
+
+describe('withForeignFile', () => {
+  it('reads ranges, short at the end', () => {
+    writeFileSync(join(dir, 'a'), '0123456789');
+    const ranges = withForeignFile(join(dir, 'a'), uid, (file) => ({
+      ok: true,
+      value: [file.read(0, 3), file.read(8, 5), file.read(20, 5)].map(String),
+    }));
+    expect(ranges).toEqual({ ok: true, value: ['012', '89', ''] });
+  });
+  it('makes an error of its user’s a failure', () => {
+    writeFileSync(join(dir, 'a'), '');
+    const thrown = withForeignFile(join(dir, 'a'), uid, () => {
+      throw error('EIO');
+    });
+    expect(thrown).toMatchObject({ ok: false, failure: { why: 'error' } });
+  });
+});
