@@ -1,4 +1,7 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -21,6 +24,17 @@ const it = test.extend<{ clay: Clay; here: (...more: string[]) => string[] }>({
   },
   here: async ({ clay }, use) => use((...more) => ['cleanup', '--clay-home', clay.home, '--min-age', '0s', ...more]),
 });
+
+/** Listens on a unix socket of this name, and says so. */
+const FORGER = "require('node:net').createServer().listen(process.argv[1], () => console.log('listens'))";
+
+/** The inode of the one TCP socket of a process; null while it has none. */
+function tcpSocketOf(pid: number): string | null {
+  const tcp = readFileSync('/proc/net/tcp', 'utf8');
+  const links = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  const inodes = links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []);
+  return inodes.find((inode) => tcp.includes(` ${inode} `)) ?? null;
+}
 
 describe.concurrent('cleanup', () => {
   it('ends what is idle, and nothing else', async ({ clay, here, expect }) => {
@@ -105,6 +119,36 @@ describe.concurrent('cleanup', () => {
     expect(row(report, sham)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
     expect(sham.isAlive()).toBe(true);
     expect(status).toBe(0);
+  });
+
+  it('is not fooled by the name of a unix socket that looks like another row of the table', async ({
+    clay,
+    here,
+    expect,
+  }) => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const sham = await clay.sham({ ...IDLE, start: { connect: { port } } });
+    const inode = await until('its connection has a socket', () => tcpSocketOf(sham.pid));
+    const forger = spawn(
+      process.execPath,
+      ['-e', FORGER, `x\n0000000000000000: 00000003 00000000 00000000 0001 03 ${inode}`],
+      {
+        cwd: clay.directory,
+        stdio: ['pipe', 'pipe', 'inherit'],
+      },
+    );
+    try {
+      await new Promise((resolve) => forger.stdout.once('data', resolve));
+      const { report } = await reaperJson(here('--yes'));
+      // The cheap look takes the connection for a unix socket; the last one before SIGTERM asks TCP's own tables.
+      expect(row(report, sham)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
+      expect(sham.isAlive()).toBe(true);
+    } finally {
+      forger.kill();
+      server.close();
+    }
   });
 
   it('ends at most max_kills_per_sweep, the longest idle first', async ({ clay, here, expect }) => {
