@@ -13,7 +13,8 @@ export default defineConfig({
   test: {
     reporters: ['default', everyTestRan],
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      // Pure functions share nothing: a process for each file would take most of the time.
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...withProcesses } },
       {
         test: {

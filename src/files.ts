@@ -48,7 +48,7 @@ export function attempt<T>(what: string, read: () => T): Result<T> {
 /** A regular file of somebody else's, opened so that it can neither block nor lead elsewhere (open(2)). */
 export type ForeignFile = {
   readonly stat: Stats;
-  /** Up to `length` bytes from `position`; fewer at the end of the file. */
+  /** Up to `length` bytes from `position`; fewer at what was the end of the file when it was opened. */
   readonly read: (position: number, length: number) => Buffer;
 };
 
@@ -74,12 +74,60 @@ export function withForeignFile<T>(
     if (ownerUid !== null && stat.uid !== ownerUid) {
       return fail('odd', `${path} belongs to uid ${stat.uid}, not to uid ${ownerUid}`);
     }
-    return use({ stat, read: (position, length) => readRange(fd, position, length) });
+    const read = (position: number, length: number): Buffer =>
+      readRange(fd, position, Math.max(0, Math.min(length, stat.size - position)));
+    return use({ stat, read });
   } catch (error) {
     return failureOf(error, path);
   } finally {
     closeSync(fd);
   }
+}
+
+/** A file as it was when it was opened: as long as all of this stays the same, so does what is in it. */
+export type Version = Pick<Stats, 'dev' | 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
+
+/** The clock of file times is coarse: a file changed this shortly before it was read may change again and not show it. */
+const TIMES_SETTLE_MS = 2_000;
+
+/** The version of a file that was opened just now, as long as it can be told from the next one. */
+export function versionOf({ dev, ino, size, mtimeMs, ctimeMs }: Stats): Version {
+  return { dev, ino, size, mtimeMs, ctimeMs: ctimeMs < Date.now() - TIMES_SETTLE_MS ? ctimeMs : Number.NaN };
+}
+
+/** Whether a path still leads to that version of a file; one lstat(2). Nobody can set a change time (inode(7)). */
+export function isStill(path: string, version: Version): boolean {
+  const now = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
+  return (
+    now.ok &&
+    now.value?.dev === version.dev &&
+    now.value.ino === version.ino &&
+    now.value.size === version.size &&
+    now.value.mtimeMs === version.mtimeMs &&
+    now.value.ctimeMs === version.ctimeMs
+  );
+}
+
+/** What was made of a file, kept for as long as the file stays the very same. */
+export type Memo<T> = { known: { readonly path: string; readonly version: Version; readonly value: T } | null };
+
+/** A {@link Memo} of nothing. */
+export const newMemo = <T>(): Memo<T> => ({ known: null });
+
+/** {@link withForeignFile}, but a file that still is the one that `memo` knows is not opened. */
+export function withMemo<T>(
+  path: string,
+  ownerUid: number | null,
+  memo: Memo<T>,
+  use: (file: ForeignFile) => Result<T>,
+): Result<T> {
+  if (memo.known?.path === path && isStill(path, memo.known.version)) return ok(memo.known.value);
+  return withForeignFile(path, ownerUid, (file) => {
+    const version = versionOf(file.stat);
+    const value = use(file);
+    memo.known = value.ok ? { path, version, value: value.value } : null;
+    return value;
+  });
 }
 
 function readRange(fd: number, position: number, length: number): Buffer {
@@ -95,10 +143,13 @@ function readRange(fd: number, position: number, length: number): Buffer {
 
 /** The text of a small foreign file (see {@link withForeignFile}), as long as it has at most `maxBytes` bytes. */
 export function readForeignText(path: string, ownerUid: number | null, maxBytes: number): Result<string> {
-  return withForeignFile(path, ownerUid, (file) => {
-    if (file.stat.size > maxBytes) return fail('odd', `${path} is larger than ${maxBytes} bytes`);
-    return ok(file.read(0, file.stat.size).toString('utf8'));
-  });
+  return withForeignFile(path, ownerUid, (file) => textOf(file, path, maxBytes));
+}
+
+/** The text of an open foreign file, as long as it has at most `maxBytes` bytes. */
+export function textOf({ stat, read }: ForeignFile, path: string, maxBytes: number): Result<string> {
+  if (stat.size > maxBytes) return fail('odd', `${path} is larger than ${maxBytes} bytes`);
+  return ok(read(0, stat.size).toString('utf8'));
 }
 
 const OTHERS_MAY_WRITE = 0o002;
@@ -155,6 +206,9 @@ export function openSocketFile(path: string, ownerUid: number): Result<number> {
 
 /** A path to what this process has open (proc_pid_fd(5)). */
 export const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** Whether there is anything at a path, at a fifth of what it takes to open nothing and catch the error. */
+export const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** The names in a directory, or those of them that `isWanted`; one that holds more than `maxNames` is refused. */
 export function listNames(

@@ -6,7 +6,7 @@ import { type IdleOrphan, type Judgement, judge, type Watch } from './judge/judg
 import type { Limits } from './judge/limits.ts';
 import { openTurn, processing } from './judge/rules.ts';
 import type { Candidate, ClayLook, Keeper } from './observe/candidates.ts';
-import { collectEvidence, type FactsByProcess, withClaysWord } from './observe/collect.ts';
+import { collectEvidence, type FactsByProcess, factsToReadAgain, withClaysWord } from './observe/collect.ts';
 import { type ConnectionTables, openConnectionTables } from './observe/connections.ts';
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
@@ -144,7 +144,7 @@ export async function reap(
       ending: {
         outcome: 'spared',
         why: `max_kills_per_sweep = ${settings.maxKillsPerSweep}: left to the next sweep`,
-        silent: false,
+        because: 'postponed',
       },
     }),
   );
@@ -222,7 +222,7 @@ function lookAgain(
   const now: Moment = readMoment(host);
   const key = keyOf(before.id);
   const facts = found.facts.get(key);
-  const kept: FactsByProcess = new Map(facts ? [[key, facts]] : []);
+  const kept: FactsByProcess = new Map(facts ? [[key, factsToReadAgain(facts)]] : []);
   const again = { ...candidate, stat: stat.ok ? stat.value : candidate.stat };
   const [fresh] = collectEvidence(host, [again], kept, now, tables);
   if (!fresh) return null;
@@ -264,5 +264,5 @@ function stillItself(host: Host, evidence: Evidence): LastLook {
 const spare = (why: string, evidence: Evidence): LastLook => ({
   outcome: 'spared',
   why,
-  silent: evidence.clay.state === 'silent',
+  because: evidence.clay.state === 'silent' ? 'silence' : 'woke',
 });

@@ -14,6 +14,8 @@ export type Alarm = {
 export type AlarmReader = {
   /** Takes whole lines. */
   readonly read: (lines: Buffer) => void;
+  /** Takes a piece of a line that is too long to be a record about an alarm, which an honest one never is. */
+  readonly readPiece: (piece: Buffer) => void;
   readonly alarms: () => readonly Alarm[];
   /** Whether there was more of it than any conversation has, so that the alarms are not known. */
   readonly isTooMuch: () => boolean;
@@ -84,7 +86,7 @@ type Result = v.InferOutput<typeof Result>;
 const LONGEST_AGE_MS = 30 * 24 * 3600 * 1000;
 
 /** Makes a reader for one transcript. */
-export function createAlarmReader(): AlarmReader {
+export function createAlarmReader(timeZone: string | null = null): AlarmReader {
   const calls = new Map<string, ToolUse>();
   const cronEntries = new Map<string, Alarm>();
   const wakeUps: Alarm[] = [];
@@ -96,7 +98,7 @@ export function createAlarmReader(): AlarmReader {
       cronEntries.set(result.id ?? call.id, {
         tool: 'CronCreate',
         setAtMs,
-        lastFireMs: lastFire(call, result, setAtMs),
+        lastFireMs: lastFire(call, result, setAtMs, timeZone),
       });
     } else if (result.stopped) {
       wakeUps.length = 0;
@@ -125,9 +127,11 @@ export function createAlarmReader(): AlarmReader {
   let records = 0;
   const isTooMuch = (): boolean => records > MAX_RECORDS || calls.size > MAX_OPEN_CALLS;
 
+  const isAboutAlarm = (line: Buffer): boolean =>
+    NEEDLES.some((needle) => line.includes(needle)) || (calls.size > 0 && answersOneOf(line, calls));
+
   const readLine = (line: Buffer): void => {
-    const matters = NEEDLES.some((needle) => line.includes(needle)) || (calls.size > 0 && answersOneOf(line, calls));
-    if (!matters) return;
+    if (!isAboutAlarm(line)) return;
     records += line.length > MAX_RECORD_BYTES ? MAX_RECORDS : 1;
     const record = isTooMuch() ? null : parseRecord(line.toString('utf8'));
     if (record) readRecord(record);
@@ -143,6 +147,9 @@ export function createAlarmReader(): AlarmReader {
         if (end - start > 40) readLine(lines.subarray(start, end));
         start = end + 1;
       }
+    },
+    readPiece: (piece) => {
+      if (isAboutAlarm(piece)) records = MAX_RECORDS + 1;
     },
     alarms: () => [...cronEntries.values(), ...wakeUps],
     isTooMuch,
@@ -165,16 +172,16 @@ function parseRecord(line: string): TranscriptRecord | null {
   return parsed.ok ? parsed.value : null;
 }
 
-function lastFire(call: ToolUse, result: Result, setAtMs: number): number {
+function lastFire(call: ToolUse, result: Result, setAtMs: number, timeZone: string | null): number {
   const recurring = result.recurring ?? call.input.recurring ?? true;
-  if (!recurring) return result.nextFireAt ?? nextMatch(call.input.cron, setAtMs);
+  if (!recurring) return result.nextFireAt ?? nextMatch(call.input.cron, setAtMs, timeZone);
   return result.maxAgeMs === 0 ? Number.POSITIVE_INFINITY : setAtMs + (result.maxAgeMs ?? LONGEST_AGE_MS);
 }
 
-/** When a cron expression matches next after `afterMs`, in this machine's time zone; never past if it cannot be told. */
-function nextMatch(expression: string | undefined, afterMs: number): number {
+/** When a cron expression matches next after `afterMs`; never past if it cannot be told. */
+function nextMatch(expression: string | undefined, afterMs: number, timeZone: string | null): number {
   try {
-    const next = new Cron(expression ?? '').nextRun(new Date(afterMs));
+    const next = new Cron(expression ?? '', timeZone === null ? {} : { timezone: timeZone }).nextRun(new Date(afterMs));
     return next?.getTime() ?? Number.POSITIVE_INFINITY;
   } catch {
     return Number.POSITIVE_INFINITY;

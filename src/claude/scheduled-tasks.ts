@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { fail, ok, type Result, readForeignText } from '../files.ts';
+import { fail, isThere, ok, type Result, readForeignText } from '../files.ts';
 import { parseJsonAs } from '../json.ts';
 import type { ProcessId } from '../judge/evidence.ts';
 
@@ -29,6 +29,7 @@ export function keepsScheduledTasks(procRoot: string, { pid, startTicks }: Proce
 
 /** The parsed file, or null if it is not as the schema says. */
 function readJson<T>(path: string, schema: v.GenericSchema<unknown, T>): Result<T | null> {
+  if (!isThere(path)) return fail('gone', `${path} is not there`);
   const text = readForeignText(path, null, MAX_BYTES);
   if (!text.ok) return text;
   const parsed = parseJsonAs(schema, text.value);

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { fail, ok, type Result, readForeignText } from '../files.ts';
+import { fail, type Memo, newMemo, ok, type Result, textOf, withMemo } from '../files.ts';
 import { parseJsonAs } from '../json.ts';
 
 /** A conversation's id: a UUID, checked before it becomes part of a path. */
@@ -20,6 +20,9 @@ const SessionFile = v.object({
   statusUpdatedAt: v.optional(millis),
 });
 
+/** The fields of a session file, before it is known whose it is. */
+export type SessionFile = v.InferOutput<typeof SessionFile>;
+
 /** What a `claude` says about itself in $HOME/.claude/sessions/PID.json (none before 0.2.92, `status` since 0.3.287). */
 export type SessionRecord = {
   readonly sessionId: string;
@@ -27,6 +30,8 @@ export type SessionRecord = {
   readonly waitingFor: string | null;
   /** Wall clock, ms. */
   readonly statusUpdatedAtMs: number | null;
+  /** When it began, on the wall clock of then, ms: after the clock was set, only this fits the times of its files. */
+  readonly startedAtMs: number | null;
 };
 
 /** The process that a session file has to be about. */
@@ -49,9 +54,16 @@ const CLOCK_SLACK_MS = 2_000;
 
 /** Parses the text of a session file and checks that it is about `owner` and not about an earlier process of that pid. */
 export function parseSessionFile(text: string, owner: SessionOwner): Result<SessionRecord> {
+  const file = parseFields(text);
+  return file.ok ? recordOf(file.value, owner) : file;
+}
+
+function parseFields(text: string): Result<SessionFile> {
   const parsed = parseJsonAs(SessionFile, text);
-  if (!parsed.ok) return fail('odd', `its session file ${parsed.failure.detail}`);
-  const file = parsed.value;
+  return parsed.ok ? parsed : fail('odd', `its session file ${parsed.failure.detail}`);
+}
+
+function recordOf(file: SessionFile, owner: SessionOwner): Result<SessionRecord> {
   if (file.pid !== owner.pid) return fail('odd', `its session file is about pid ${file.pid}`);
   if (file.procStart !== undefined && file.procStart !== String(owner.startTicks)) {
     return fail('odd', 'its session file is that of an earlier process with the same pid (procStart)');
@@ -64,11 +76,20 @@ export function parseSessionFile(text: string, owner: SessionOwner): Result<Sess
     status: file.status ?? null,
     waitingFor: file.waitingFor ?? null,
     statusUpdatedAtMs: file.statusUpdatedAt ?? null,
+    startedAtMs: file.startedAt ?? null,
   });
 }
 
 /** Reads the session file of a process; a failure `gone` means that this release of Claude has none (yet). */
-export function readSessionFile(configDir: string, owner: SessionOwner): Result<SessionRecord> {
-  const text = readForeignText(`${configDir}/sessions/${owner.pid}.json`, owner.uid, MAX_BYTES);
-  return text.ok ? parseSessionFile(text.value, owner) : text;
+export function readSessionFile(
+  configDir: string,
+  owner: SessionOwner,
+  memo: Memo<SessionFile> = newMemo(),
+): Result<SessionRecord> {
+  const path = `${configDir}/sessions/${owner.pid}.json`;
+  const file = withMemo(path, owner.uid, memo, (open) => {
+    const text = textOf(open, path, MAX_BYTES);
+    return text.ok ? parseFields(text.value) : text;
+  });
+  return file.ok ? recordOf(file.value, owner) : file;
 }

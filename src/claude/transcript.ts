@@ -1,4 +1,15 @@
-import { type ForeignFile, fail, listNames, ok, type Result, withForeignFile } from '../files.ts';
+import {
+  type ForeignFile,
+  fail,
+  isStill,
+  isThere,
+  listNames,
+  ok,
+  type Result,
+  type Version,
+  versionOf,
+  withForeignFile,
+} from '../files.ts';
 import { type Alarm, type AlarmReader, createAlarmReader } from './alarms.ts';
 
 /** What a conversation's transcript says: <config dir>/projects/<cwd>/<sessionId>.jsonl, on all releases. */
@@ -12,8 +23,10 @@ export type Transcript = {
 /** How far a transcript was read, so that the next look reads only what was added. */
 export type TranscriptCursor = {
   readonly path: string;
-  readonly inode: number;
+  readonly version: Version;
   readonly readTo: number;
+  /** Whether that is in the middle of a long line. */
+  readonly insideLine: boolean;
   readonly alarms: AlarmReader;
 };
 
@@ -27,20 +40,24 @@ export function readTranscript(
   path: string,
   ownerUid: number,
   cursor: TranscriptCursor | null,
+  timeZone: string | null = null,
 ): Result<{ transcript: Transcript; cursor: TranscriptCursor }> {
+  if (cursor?.path === path && isStill(path, cursor.version)) return ok({ transcript: transcriptAt(cursor), cursor });
   return withForeignFile(path, ownerUid, (file) => {
     if (file.stat.size > MAX_BYTES) return fail('odd', `${path} is larger than ${MAX_BYTES} bytes`);
-    const goesOn = cursor?.path === path && cursor.inode === file.stat.ino && cursor.readTo <= file.stat.size;
-    const start = goesOn ? cursor : { path, inode: file.stat.ino, readTo: 0, alarms: createAlarmReader() };
-    const readTo = readLines(file, start.readTo, start.alarms);
-    if (readTo === null) return fail('odd', `${path} has a line of more than ${MAX_LINE_BYTES} bytes`);
-    if (start.alarms.isTooMuch()) return fail('odd', `${path} has more records about alarms than can be followed`);
-    return ok({
-      transcript: { changedAtMs: file.stat.mtimeMs, alarms: start.alarms.alarms() },
-      cursor: { ...start, readTo },
-    });
+    const version = versionOf(file.stat);
+    const goesOn = cursor?.path === path && cursor.version.ino === version.ino && cursor.readTo <= version.size;
+    const start = goesOn ? cursor : { readTo: 0, insideLine: false, alarms: createAlarmReader(timeZone) };
+    const next = { path, version, alarms: start.alarms, ...readLines(file, start) };
+    if (next.alarms.isTooMuch()) return fail('odd', `${path} has more records about alarms than can be followed`);
+    return ok({ transcript: transcriptAt(next), cursor: next });
   });
 }
+
+const transcriptAt = ({ version, alarms }: TranscriptCursor): Transcript => ({
+  changedAtMs: version.mtimeMs,
+  alarms: alarms.alarms(),
+});
 
 /** How far the transcripts of a conversation were read, by path. */
 export type TranscriptCursors = ReadonlyMap<string, TranscriptCursor>;
@@ -56,16 +73,17 @@ export function readConversation(
   path: string,
   ownerUid: number,
   cursors: TranscriptCursors,
+  timeZone: string | null = null,
 ): Result<{ transcript: Transcript; cursors: TranscriptCursors }> {
   const folder = `${path.replace(/\.jsonl$/, '')}/subagents`;
-  const names = listNames(folder, MAX_AGENTS);
+  const names = isThere(folder) ? listNames(folder, MAX_AGENTS) : ok([]);
   if (!names.ok && names.failure.why !== 'gone') return names;
   const agents = names.ok ? names.value.filter((name) => name.endsWith('.jsonl')) : [];
   const next = new Map<string, TranscriptCursor>();
   const alarms: Alarm[] = [];
   let changedAtMs = 0;
   for (const each of [path, ...agents.map((name) => `${folder}/${name}`)]) {
-    const read = readTranscript(each, ownerUid, cursors.get(each) ?? null);
+    const read = readTranscript(each, ownerUid, cursors.get(each) ?? null, timeZone);
     if (!read.ok && read.failure.why === 'gone' && each !== path) continue;
     if (!read.ok) return read;
     next.set(each, read.value.cursor);
@@ -75,26 +93,36 @@ export function readConversation(
   return ok({ transcript: { changedAtMs, alarms }, cursors: next });
 }
 
-/** A message with several pictures of 5 MB. */
-const MAX_LINE_BYTES = 32 * 1024 * 1024;
+const NEWLINE = 0x0a;
 
-/** Hands all whole lines from `from` on to the reader; gives where the first unfinished one begins, null if that is too long. */
-function readLines(file: ForeignFile, from: number, alarms: AlarmReader): number | null {
-  let at = from;
-  for (let length = CHUNK_BYTES; at < file.stat.size; ) {
-    const chunk = file.read(at, length);
-    const end = chunk.lastIndexOf(0x0a) + 1;
+/** Longer than all that is looked for in a line that is too long to be held. */
+const OVERLAP_BYTES = 256;
+
+/**
+ * Hands all whole lines on to the reader, from where it has read to; gives where the first unfinished one begins. A line that
+ * is longer than a chunk (pictures) is handed on in pieces: nobody has to hold one that never ends.
+ */
+function readLines(
+  file: ForeignFile,
+  from: Omit<TranscriptCursor, 'path' | 'version'>,
+): Pick<TranscriptCursor, 'readTo' | 'insideLine'> {
+  const { alarms } = from;
+  let { readTo, insideLine } = from;
+  while (readTo < file.stat.size) {
+    const chunk = file.read(readTo, CHUNK_BYTES);
+    const end = (insideLine ? chunk.indexOf(NEWLINE) : chunk.lastIndexOf(NEWLINE)) + 1;
     if (end > 0) {
-      alarms.read(chunk.subarray(0, end));
-      at += end;
-      length = CHUNK_BYTES;
-    } else if (chunk.length < length) {
+      if (insideLine) alarms.readPiece(chunk.subarray(0, end));
+      else alarms.read(chunk.subarray(0, end));
+      insideLine = false;
+      readTo += end;
+    } else if (chunk.length < CHUNK_BYTES) {
       break;
-    } else if (length < MAX_LINE_BYTES) {
-      length *= 2;
     } else {
-      return null;
+      alarms.readPiece(chunk);
+      insideLine = true;
+      readTo += CHUNK_BYTES - OVERLAP_BYTES;
     }
   }
-  return at;
+  return { readTo, insideLine };
 }

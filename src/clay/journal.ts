@@ -1,4 +1,4 @@
-import { type ForeignFile, ok, type Result, withForeignFile } from '../files.ts';
+import { type ForeignFile, type Memo, newMemo, ok, type Result, withForeignFile, withMemo } from '../files.ts';
 import { parseJson } from '../json.ts';
 
 /** What the end of a conversation's journal says about its last turn. */
@@ -49,8 +49,8 @@ const FIRST_TAIL_BYTES = 16 * 1024;
 const MAX_TAIL_BYTES = 4 * 1024 * 1024;
 
 /** Reads the end of a journal. `ownerUid`: whose it has to be. */
-export function readJournal(path: string, ownerUid: number): Result<Journal> {
-  return withForeignFile(path, ownerUid, (file) => ok(judgeTail(file)));
+export function readJournal(path: string, ownerUid: number, memo: Memo<Journal> = newMemo()): Result<Journal> {
+  return withMemo(path, ownerUid, memo, (file) => ok(judgeTail(file)));
 }
 
 /** The first line of a journal, with the title, is at most some kB long. */

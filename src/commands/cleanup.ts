@@ -3,6 +3,7 @@ import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-statu
 import { cleanupReport, failedCount, isEnded, printJson, reclaimedBytes } from '../output/report.ts';
 import { memory, processTable, screenOf, shortTime, totalsLine } from '../output/table.ts';
 import { tell } from '../output/tell.ts';
+import type { Spared } from '../reap/end-process.ts';
 import { recordReaped } from '../service/record.ts';
 import { settingsOf } from '../service/serve.ts';
 import { type Look, lookOnce, orphansToReap, type Reaped, reap, type SweepSettings } from '../sweep.ts';
@@ -89,10 +90,13 @@ function summary(look: Look, reaped: readonly Reaped[], dryRun: boolean): string
   const due = orphansToReap(look);
   if (due.length === 0) return `nothing to reap: ${totalsLine(look, new Map())}`;
   if (dryRun) return `would reap ${processes(due.length)}, ${memory(bytesOf(look))}`;
-  const spared = reaped.filter(({ ending }) => ending.outcome === 'spared').length;
+  const spared = (why: Spared['because']): number =>
+    reaped.filter(({ ending }) => ending.outcome === 'spared' && ending.because === why).length;
   return [
     `reaped ${processes(reaped.filter(isEnded).length)}, ${memory(reclaimedBytes(reaped))} back`,
-    ...(spared > 0 ? [`spared ${spared} that woke up`] : []),
+    ...(spared('woke') > 0 ? [`spared ${spared('woke')} that woke up`] : []),
+    ...(spared('silence') > 0 ? [`spared ${spared('silence')} whose Clay fell silent`] : []),
+    ...(spared('postponed') > 0 ? [`${spared('postponed')} left for another time (max_kills_per_sweep)`] : []),
     ...(failedCount(reaped) > 0 ? [`${failedCount(reaped)} did not end`] : []),
   ].join(', ');
 }

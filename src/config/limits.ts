@@ -35,9 +35,12 @@ export function pressureLimitsOf({ config, sources }: LoadedConfig): PressureLim
   };
 }
 
-/** The limits under memory pressure: the waits become shorter, and nothing else. */
+/** The limits under memory pressure: the waits become shorter, and nothing else; what is kept for ever still is. */
 export const underPressure = (limits: Limits, pressure: PressureLimits): Limits => ({
   ...limits,
   gracePeriodMs: Math.min(limits.gracePeriodMs, pressure.gracePeriodMs),
-  parkedAfterMs: Math.min(limits.parkedAfterMs, pressure.parkedAfterMs),
+  parkedAfterMs:
+    limits.parkedAfterMs === Number.POSITIVE_INFINITY
+      ? limits.parkedAfterMs
+      : Math.min(limits.parkedAfterMs, pressure.parkedAfterMs),
 });

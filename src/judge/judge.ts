@@ -73,7 +73,7 @@ function judgeOne(
   const without = heldReasons({ ...base, connectionsAreStale: true });
   const connections = watchConnections(last?.connections ?? null, evidence.connections, without.length > 0, now);
   const which: Case = { ...base, connectionsAreStale: areStale(connections, limits.staleConnectionAfterMs, now) };
-  const reasons = which.connectionsAreStale ? without : heldReasons(which);
+  const reasons = which.connectionsAreStale || evidence.connections.length === 0 ? without : heldReasons(which);
 
   // Not having measured yet protects, but is nothing that happened: the idle time does not start again for it.
   const nothingHappened = reasons.length === 0 || (cpu.use === null && reasons.every((each) => each.code === 'cpu'));

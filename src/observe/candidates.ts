@@ -41,7 +41,7 @@ export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> 
   if (daemon.uid !== 0) return ok(candidates);
 
   for (const child of children.value) {
-    if (isDead(child) || !isWorkerOf(host.procRoot, child, daemon)) continue;
+    if (isDead(child) || looksLikeClaude(child) || !isWorkerOf(host.procRoot, child, daemon)) continue;
     const status = readStatus(host.procRoot, child.pid);
     const uid = status.ok ? singleUid(status.value) : null;
     const below = readChildStats(host, child.pid);
@@ -61,8 +61,9 @@ export function readChildStats(host: Host, pid: number): Result<Stat[]> {
   const stats: Stat[] = [];
   for (const child of children.value) {
     const stat = readStat(host.procRoot, child);
-    if (stat.ok) stats.push(stat.value);
-    else if (stat.failure.why !== 'gone') return stat;
+    if (!stat.ok && stat.failure.why !== 'gone') return stat;
+    // Since the list was read it may have died, and its pid be that of somebody who is no child of this process.
+    if (stat.ok && stat.value.ppid === pid) stats.push(stat.value);
   }
   return ok(stats);
 }

@@ -1,29 +1,43 @@
 import type { Alarm } from '../claude/alarms.ts';
 import { type ClaudeEnvironment, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
-import { readSessionFile, type SessionRecord } from '../claude/session-file.ts';
+import { readSessionFile, type SessionFile, type SessionRecord } from '../claude/session-file.ts';
 import { readConversation, type Transcript, type TranscriptCursors } from '../claude/transcript.ts';
-import { type ClayProject, isInTurn } from '../clay/api.ts';
-import { type ProjectFolder, projectFolders, readDaemonFile } from '../clay/daemon.ts';
-import { encodeFolder, encodeFolderAsOlderClay, findConversationFile } from '../clay/encoded-folder.ts';
+import { encodeFolder, encodeFolderAsOlderClay, type FoundFile, findConversationFile } from '../clay/encoded-folder.ts';
 import { type Journal, readJournal } from '../clay/journal.ts';
-import type { Failure, Result } from '../files.ts';
-import { type ClayEvidence, type Evidence, type JournalEvidence, keyOf, type Project } from '../judge/evidence.ts';
+import { type Failure, type Memo, newMemo, type Result } from '../files.ts';
+import { type Evidence, type JournalEvidence, keyOf } from '../judge/evidence.ts';
 import { readProcLink } from '../proc/read.ts';
+import { readRuns } from '../proc/runs.ts';
 import { readSocketFds } from '../proc/sockets.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
-import { readStatus, singleUid } from '../proc/status.ts';
+import { readStatus, type Status, singleUid } from '../proc/status.ts';
 import { readEnviron } from '../proc/strings.ts';
 import type { Candidate, Keeper } from './candidates.ts';
+import { type ClayWord, clayWord, openClayWords } from './clay-word.ts';
 import { type ConnectionTables, openConnectionTables } from './connections.ts';
 import { type Family, readFamily } from './family.ts';
 import type { Host, Moment } from './host.ts';
 
-/** What does not change while a process lives, or only grows: read once and kept by {@link keyOf} the process. */
+/** What does not change while a process lives, or cannot change unnoticed: kept by {@link keyOf} the process. */
 export type Facts = {
   readonly environment: ClaudeEnvironment;
+  inside: Inside | null;
+  readonly sessionFile: Memo<SessionFile>;
   transcriptPath: string | null;
   transcripts: TranscriptCursors;
+  journalPlace: FoundFile | null;
+  readonly journal: Memo<Journal>;
+};
+
+/** What only the process itself can change, and how often it had run before it was looked at. */
+type Inside = {
+  readonly runs: string | null;
+  readonly status: Status | null;
+  readonly family: Family | null;
+  readonly sockets: ReadonlyMap<string, number> | null;
+  /** Inodes of those of its sockets that are known to be unix ones. */
+  readonly unixSockets: Set<number>;
 };
 
 /** Facts of the processes of the last look. */
@@ -46,14 +60,18 @@ export function collectEvidence(
   const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts) ?? []);
   // Only now, see ConnectionTables.
   const tables =
-    givenTables ?? openConnectionTables(host, new Set(looks.flatMap((look) => [...(look.sockets?.values() ?? [])])));
+    givenTables ??
+    openConnectionTables(host, new Set(looks.flatMap(({ inside }) => [...(inside.sockets?.values() ?? [])])));
+  const wordOf = openClayWords();
   const kept = new Set(looks.map((look) => keyOf(look.stat)));
   for (const key of facts.keys()) if (!kept.has(key)) facts.delete(key);
   return looks.flatMap((look) => {
+    const { sockets, unixSockets } = look.inside;
+    const { pid } = look.stat;
     const connections =
-      look.sockets === null ? null : tables.connectionsOf(look.stat.pid, look.sockets, look.candidate.expected.uid);
+      sockets === null ? null : tables.connectionsOf(pid, sockets, look.candidate.expected.uid, unixSockets);
     if (connections && !connections.ok && vanished(host, look)) return [];
-    return [evidenceOf(host, look, unless(look.doubts, connections) ?? [], moment)];
+    return [evidenceOf(host, look, unless(look.doubts, connections) ?? [], wordOf(look.candidate.keeper), moment)];
   });
 }
 
@@ -62,8 +80,7 @@ type ProcessLook = {
   readonly stat: Stat;
   readonly facts: Facts | null;
   readonly cwd: string | null;
-  readonly family: Family | null;
-  readonly sockets: ReadonlyMap<string, number> | null;
+  readonly inside: Inside;
   readonly doubts: Doubts;
 };
 
@@ -71,13 +88,12 @@ type ProcessLook = {
 function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess): ProcessLook | null {
   const { stat, expected } = candidate;
   const doubts: Doubts = { words: [], unreadable: false };
-  const status = readStatus(host.procRoot, stat.pid);
   const facts = factsOf(host, stat, known, doubts);
   const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
-  const family = unless(doubts, readFamily(host, stat));
-  const sockets = unless(doubts, readSocketFds(host.procRoot, stat.pid));
+  const inside = lookInside(host, stat, facts?.inside ?? null, doubts);
+  if (facts) facts.inside = inside;
 
-  const identity = unless(doubts, status);
+  const identity = inside.status;
   if (identity && singleUid(identity) !== expected.uid)
     doubts.words.push(`it does not run under uid ${expected.uid}, as its Clay does`);
   if (identity && identity.pidNamespaceDepth !== 1) doubts.words.push('it lives in another pid namespace');
@@ -95,7 +111,20 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
     doubts.unreadable = true;
   }
   if (doubts.words.length > 0 && vanished(host, { stat })) return null;
-  return { candidate, stat, facts, cwd, family, sockets, doubts };
+  return { candidate, stat, facts, cwd, inside, doubts };
+}
+
+/** What only the process itself can change: not read again if it has not run since, and there is nobody below it who has. */
+function lookInside(host: Host, stat: Stat, last: Inside | null, doubts: Doubts): Inside {
+  // First of all: what is done while the rest is read shows the next time.
+  const runs = readRuns(host.procRoot, stat);
+  if (last && runs !== null && runs === last.runs && last.status && last.family?.children === 0 && last.sockets)
+    return last;
+  const status = unless(doubts, readStatus(host.procRoot, stat.pid));
+  const family = unless(doubts, readFamily(host, stat));
+  const sockets = unless(doubts, readSocketFds(host.procRoot, stat.pid));
+  const unixSockets = new Set([...(sockets?.values() ?? [])].filter((inode) => last?.unixSockets.has(inode)));
+  return { runs, status, family, sockets, unixSockets };
 }
 
 function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts): Facts | null {
@@ -104,10 +133,27 @@ function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts):
   if (kept) return kept;
   const environ = unless(doubts, readEnviron(host.procRoot, stat.pid));
   if (!environ) return null;
-  const facts = { environment: claudeEnvironment(environ), transcriptPath: null, transcripts: new Map() };
+  const facts: Facts = {
+    environment: claudeEnvironment(environ),
+    inside: null,
+    sessionFile: newMemo(),
+    transcriptPath: null,
+    transcripts: new Map(),
+    journalPlace: null,
+    journal: newMemo(),
+  };
   known.set(key, facts);
   return facts;
 }
+
+/** The facts for a last look before a signal: it reads again whatever might have changed. */
+export const factsToReadAgain = (facts: Facts): Facts => ({
+  ...facts,
+  inside: null,
+  sessionFile: newMemo(),
+  journalPlace: null,
+  journal: newMemo(),
+});
 
 /** Whether the process is dead or its pid another's by now. */
 function vanished(host: Host, { stat }: { stat: Stat }): boolean {
@@ -131,8 +177,15 @@ function note(doubts: Doubts, failure: Failure): void {
 /** The uptime is told in hundredths of a second. */
 const START_SLACK_MS = 1_000;
 
-function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connections'], moment: Moment): Evidence {
-  const { candidate, stat, facts, cwd, family, doubts } = look;
+function evidenceOf(
+  host: Host,
+  look: ProcessLook,
+  connections: Evidence['connections'],
+  word: ClayWord,
+  moment: Moment,
+): Evidence {
+  const { candidate, stat, facts, cwd, doubts } = look;
+  const { family, sockets } = look.inside;
   const startMs = (stat.startTicks * 1000) / host.units.ticksPerSecond;
   const ageMs = Math.max(0, moment.uptimeMs - startMs);
   if (startMs > moment.uptimeMs + START_SLACK_MS) doubts.words.push('it starts in the future');
@@ -142,14 +195,16 @@ function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connec
   const session = facts
     ? sessionOf(facts, { pid: stat.pid, uid, startTicks: stat.startTicks, startedAtMs }, doubts)
     : null;
+  // Where the clock was set since, the earlier of both: what may have happened in its time protects it.
+  const beganMs = Math.min(startedAtMs, session?.startedAtMs ?? startedAtMs);
   const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, doubts) : null;
-  const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, doubts) : null;
+  const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, facts, doubts) : null;
   const durable = unless(doubts, keepsScheduledTasks(host.procRoot, stat));
   return {
     id: { pid: stat.pid, startTicks: stat.startTicks },
     ppid: stat.ppid,
     uid,
-    startedAtMs,
+    startedAtMs: beganMs,
     ageMs,
     rssBytes: stat.rssPages * host.units.pageBytes,
     cwd,
@@ -157,7 +212,7 @@ function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connec
     hasTerminal: stat.ttyNr !== 0,
     cpuMs: family?.cpuMs ?? 0,
     cpuMsByProcess: family?.cpuMsByProcess ?? new Map(),
-    socketFds: look.sockets?.size ?? 0,
+    socketFds: sockets?.size ?? 0,
     connections,
     children: family?.children ?? 0,
     descendants: family?.descendants ?? [],
@@ -169,10 +224,10 @@ function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connec
     transcriptChangedAtMs: transcript?.changedAtMs ?? null,
     alarm: durable
       ? "it waits for the entries in its project's scheduled_tasks.json"
-      : alarmOf(transcript, facts, startedAtMs, moment),
+      : alarmOf(transcript, facts, beganMs, moment),
     journal: journal?.evidence ?? { state: 'unknown' },
-    clay: clayOf(candidate.keeper),
-    project: projectOf(candidate.keeper, cwd, journal?.folder ?? null),
+    clay: word.evidence,
+    project: word.projectOf(cwd, journal?.folder ?? null),
     // Last, so that all that was noted above is in.
     doubts: doubts.words,
     unreadable: doubts.unreadable,
@@ -185,12 +240,13 @@ function evidenceOf(host: Host, look: ProcessLook, connections: Evidence['connec
  */
 export function withClaysWord(before: Evidence, keeper: Keeper): Evidence {
   const doubts: Doubts = { words: [], unreadable: false };
-  const journal = before.sessionId === null ? null : journalOf(keeper, before.sessionId, before.cwd, doubts);
+  const word = clayWord(keeper);
+  const journal = before.sessionId === null ? null : journalOf(keeper, before.sessionId, before.cwd, null, doubts);
   return {
     ...before,
     journal: journal?.evidence ?? { state: 'unknown' },
-    clay: clayOf(keeper),
-    project: projectOf(keeper, before.cwd, journal?.folder ?? null),
+    clay: word.evidence,
+    project: word.projectOf(before.cwd, journal?.folder ?? null),
     doubts: doubts.words,
     unreadable: doubts.unreadable,
   };
@@ -199,7 +255,7 @@ export function withClaysWord(before: Evidence, keeper: Keeper): Evidence {
 function sessionOf(facts: Facts, owner: Parameters<typeof readSessionFile>[1], doubts: Doubts): SessionRecord | null {
   const { configDir } = facts.environment;
   if (configDir === null) return null;
-  const session = readSessionFile(configDir, owner);
+  const session = readSessionFile(configDir, owner, facts.sessionFile);
   // Releases before 0.2.92 write none, and no release does in its first second.
   if (!session.ok && session.failure.why === 'gone') return null;
   return unless(doubts, session);
@@ -217,7 +273,7 @@ function transcriptOf(
   facts.transcriptPath =
     known ?? foundPath(findConversationFile(base, cwd === null ? [] : [encodeFolder(cwd)], sessionId), doubts);
   if (facts.transcriptPath === null) return null;
-  const read = readConversation(facts.transcriptPath, uid, facts.transcripts);
+  const read = readConversation(facts.transcriptPath, uid, facts.transcripts, facts.environment.timeZone);
   if (!read.ok && read.failure.why === 'gone') {
     facts.transcriptPath = null;
     return null;
@@ -236,9 +292,15 @@ function journalOf(
   keeper: Keeper,
   sessionId: string,
   cwd: string | null,
+  facts: Facts | null,
   doubts: Doubts,
 ): { evidence: JournalEvidence; folder: string | null } {
   const { home, uid } = keeper.state === 'living' ? keeper.look.daemon : keeper;
+  const known = facts?.journalPlace;
+  if (known?.path === `${home}/sessions/${known?.folder}/${sessionId}.jsonl`) {
+    const journal = readJournal(known.path, uid, facts?.journal);
+    if (journal.ok) return { evidence: { state: 'found', path: known.path, ...journal.value }, folder: known.folder };
+  }
   const likely = cwd === null ? [] : [...new Set([encodeFolder(cwd), encodeFolderAsOlderClay(cwd)])];
   const found = findConversationFile(`${home}/sessions`, likely, sessionId);
   // No folder at all: this Clay keeps its journals elsewhere, so their absence says nothing.
@@ -246,7 +308,8 @@ function journalOf(
   const place = unless(doubts, found);
   if (!found.ok) return { evidence: { state: 'unknown' }, folder: null };
   if (place === null) return { evidence: { state: 'missing' }, folder: null };
-  const journal: Journal | null = unless(doubts, readJournal(place.path, uid));
+  const journal: Journal | null = unless(doubts, readJournal(place.path, uid, facts?.journal));
+  if (facts) facts.journalPlace = place;
   return {
     evidence: journal ? { state: 'found', path: place.path, ...journal } : { state: 'unknown' },
     folder: place.folder,
@@ -275,41 +338,3 @@ function alarmOf(
   const until = alarm.lastFireMs <= LAST_DATE_MS ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';
   return `it waits for an alarm that it set itself (${alarm.tool})${until}`;
 }
-
-function clayOf(keeper: Keeper): ClayEvidence {
-  if (keeper.state === 'dead') return { state: 'dead', home: keeper.home };
-  const { daemon, answer } = keeper.look;
-  if (!answer.ok) return { state: 'silent', pid: daemon.pid, home: daemon.home, error: answer.failure.detail };
-  const busyProjects = answer.value.projects.filter(isInTurn).map((project) => project.slug);
-  return { state: 'answered', pid: daemon.pid, home: daemon.home, busyProjects };
-}
-
-/** The project by the folder in which Clay keeps the journal, else by the working directory. */
-function projectOf(keeper: Keeper, cwd: string | null, journalFolder: string | null): Project | null {
-  const projects = projectsOf(keeper);
-  const byJournal = projects.filter(
-    ({ path }) => encodeFolder(path) === journalFolder || encodeFolderAsOlderClay(path) === journalFolder,
-  );
-  const byCwd = projects.filter(({ path }) => cwd !== null && (cwd === path || cwd.startsWith(`${path}/`)));
-  const mine = byJournal.length > 0 ? byJournal : byCwd.sort((a, b) => b.path.length - a.path.length).slice(0, 1);
-  const [first] = mine;
-  // Different paths may be encoded alike: a turn in any of them counts.
-  return first ? { slug: first.slug, path: first.path, inTurn: mine.some((each) => each.inTurn) } : null;
-}
-
-function projectsOf(keeper: Keeper): Project[] {
-  const resting = (folders: readonly ProjectFolder[]): Project[] =>
-    folders.map((folder) => ({ ...folder, inTurn: false }));
-  if (keeper.state === 'living') {
-    const { answer, daemon } = keeper.look;
-    return answer.ok ? answer.value.projects.map(projectIn) : resting(daemon.projects);
-  }
-  const file = readDaemonFile(`${keeper.home}/daemon.json`, keeper.uid);
-  return file.ok ? resting(projectFolders(file.value)) : [];
-}
-
-const projectIn = (project: ClayProject): Project => ({
-  slug: project.slug,
-  path: project.path,
-  inTurn: isInTurn(project),
-});

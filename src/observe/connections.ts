@@ -8,15 +8,22 @@ import type { Host } from './host.ts';
 export type ConnectionTables = {
   /**
    * The connections among a process's sockets. To be called only when the descriptors of all candidates are read: a
-   * table that is older than the descriptors cannot explain them all.
+   * table that is older than the descriptors cannot explain them all. `knownUnix`: those of its sockets that were in
+   * unix's table before; it is brought up to date, as no socket ever becomes one of another kind.
    */
-  readonly connectionsOf: (pid: number, sockets: ReadonlyMap<string, number>, uid: number) => Result<Connection[]>;
+  readonly connectionsOf: (
+    pid: number,
+    sockets: ReadonlyMap<string, number>,
+    uid: number,
+    knownUnix?: Set<number>,
+  ) => Result<Connection[]>;
 };
 
 /** include/net/tcp_states.h: ESTABLISHED, SYN_SENT, SYN_RECV, NEW_SYN_RECV. */
 const CONNECTED = new Set([1, 2, 3, 12]);
 
-type Tables = { readonly unix: Result<Set<number>>; tcp: Result<Map<number, TcpSocket>> | null };
+type TcpTable = Result<Map<number, TcpSocket>>;
+type Tables = { readonly unix: Result<Set<number>>; tcp: TcpTable | null; tcp6: TcpTable | null };
 
 /**
  * Makes the tables for one look, one set for each user in each network namespace met; `wanted`: all sockets that will be asked for.
@@ -31,26 +38,36 @@ export function openConnectionTables(host: Host, wanted: ReadonlySet<number>, ch
     const namespace = readProcLink(`${host.procRoot}/${pid}/ns/net`);
     if (!namespace.ok) return namespace;
     const key = `${uid} ${namespace.value}`;
-    const tables = byNamespace.get(key) ?? { unix: readUnixInodes(host.procRoot, pid, wanted), tcp: null };
+    const tables = byNamespace.get(key) ?? {
+      unix: readUnixInodes(host.procRoot, pid, wanted),
+      tcp: null,
+      tcp6: null,
+    };
     byNamespace.set(key, tables);
     return ok(tables);
   };
 
-  const connectionsOf: ConnectionTables['connectionsOf'] = (pid, sockets, uid) => {
-    if (sockets.size === 0) return ok([]);
+  const connectionsOf: ConnectionTables['connectionsOf'] = (pid, sockets, uid, knownUnix = new Set()) => {
+    const unknown = cheaply ? [...sockets].filter(([, inode]) => !knownUnix.has(inode)) : [...sockets];
+    if (unknown.length === 0) return ok([]);
     const tables = tablesOf(pid, uid);
     if (!tables.ok) return tables;
     const { unix } = tables.value;
     if (!unix.ok) return unix;
-    const doubtful = cheaply ? [...sockets].filter(([, inode]) => !unix.value.has(inode)) : [...sockets];
+    for (const [, inode] of unknown) if (unix.value.has(inode)) knownUnix.add(inode);
+    const doubtful = cheaply ? unknown.filter(([, inode]) => !unix.value.has(inode)) : unknown;
     if (doubtful.length === 0) return ok([]);
 
-    tables.value.tcp ??= readTcpTable(host.procRoot, pid, wanted);
+    tables.value.tcp ??= readTcpTable(host.procRoot, pid, 'tcp', wanted);
     const { tcp } = tables.value;
     if (!tcp.ok) return tcp;
+    if (doubtful.some(([, inode]) => !tcp.value.has(inode)))
+      tables.value.tcp6 ??= readTcpTable(host.procRoot, pid, 'tcp6', wanted);
+    const { tcp6 } = tables.value;
+    if (tcp6 && !tcp6.ok) return tcp6;
     const connections = new Map<number, Connection>();
     for (const [fd, inode] of doubtful) {
-      const row = tcp.value.get(inode);
+      const row = tcp.value.get(inode) ?? tcp6?.value.get(inode);
       if (row && CONNECTED.has(row.state)) connections.set(inode, { inode, local: row.local, remote: row.remote });
       if (row || unix.value.has(inode) || !isStill(host, pid, fd, inode)) continue;
       return fail(

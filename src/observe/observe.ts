@@ -62,7 +62,7 @@ const MAX_FOUND_HOMES = 256;
  */
 export async function observe(host: Host, homes: Homes, memory: Memory, clock: () => Moment): Promise<Observation> {
   let looks = lookAtHomes(host, homes, memory);
-  if (tableIsDue(looks, memory, clock())) {
+  if (tableIsDue(looks, memory, clock)) {
     await lookOver(host, homes, memory, daemonsOf(looks).length === 0);
     memory.tableAtMs = clock().monotonicMs;
     looks = lookAtHomes(host, homes, memory);
@@ -108,11 +108,11 @@ function daemonsOf(looks: readonly HomeLook[]): Daemon[] {
   return [...daemons.values()];
 }
 
-function tableIsDue(looks: readonly HomeLook[], memory: Memory, now: Moment): boolean {
+function tableIsDue(looks: readonly HomeLook[], memory: Memory, clock: () => Moment): boolean {
   if (memory.tableAtMs === null) return true;
   const daemons = daemonsOf(looks).map(keyOf);
   if (daemons.length === 0 && memory.daemons.size === 0) {
-    return now.monotonicMs - memory.tableAtMs >= TABLE_INTERVAL_WITHOUT_CLAY_MS;
+    return clock().monotonicMs - memory.tableAtMs >= TABLE_INTERVAL_WITHOUT_CLAY_MS;
   }
   return daemons.length !== memory.daemons.size || daemons.some((key) => !memory.daemons.has(key));
 }

@@ -19,7 +19,7 @@ export const EXIT_MEANINGS: Readonly<Record<number, string>> = {
 export function exitStatus(look: Look, reaped: readonly Reaped[] = []): number {
   if (failedCount(reaped) > 0) return EXIT.notGone;
   if (look.clays.length === 0 && look.judgements.length === 0) return EXIT.nothingFound;
-  const silenced = reaped.some(({ ending }) => ending.outcome === 'spared' && ending.silent);
+  const silenced = reaped.some(({ ending }) => ending.outcome === 'spared' && ending.because === 'silence');
   return silenced || complaints(look).length > 0 ? EXIT.leftAlone : EXIT.done;
 }
 

@@ -16,22 +16,24 @@ const seconds = (ms: number): number => oneDecimal(ms / 1000);
 /** `status --json`, schema 1: fields may be added, none is ever changed or dropped. */
 export function statusReport(look: Look, usage: UsageByPid = new Map()) {
   const processes = look.judgements.map((judgement) => processReport(judgement, usage));
-  const count = (verdict: Judgement['verdict']): number => processes.filter((each) => each.verdict === verdict).length;
-  const sum = (rows: readonly { rssBytes: number }[]): number => rows.reduce((total, each) => total + each.rssBytes, 0);
   return {
     schema: 1,
     at: new Date(look.at.wallMs).toISOString(),
     clay: look.clays.map(clayReport),
     processes,
-    totals: {
-      processes: processes.length,
-      protected: count('protected'),
-      grace: count('grace'),
-      reap: count('reap'),
-      rssBytes: sum(processes),
-      reapBytes: sum(processes.filter((each) => each.verdict === 'reap')),
-    },
+    totals: totalsOf(processes),
   };
+}
+
+/** How many processes of each verdict, and their resident memory. */
+export function totalsOf(rows: readonly { readonly verdict: Judgement['verdict']; readonly rssBytes: number }[]) {
+  const totals = { processes: rows.length, protected: 0, grace: 0, reap: 0, rssBytes: 0, reapBytes: 0 };
+  for (const { verdict, rssBytes } of rows) {
+    totals[verdict] += 1;
+    totals.rssBytes += rssBytes;
+    if (verdict === 'reap') totals.reapBytes += rssBytes;
+  }
+  return totals;
 }
 
 /** What {@link statusReport} gives. */

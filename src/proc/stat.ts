@@ -21,12 +21,15 @@ export type Stat = {
   readonly rssPages: number;
 };
 
+/** Behind it come twenty-eight more that nothing is made of. */
+const LAST_FIELD = 24;
+
 /** Parses the text of a stat file; comm may hold spaces, brackets and newlines, so it ends at the last `)`. */
 export function parseStat(text: string): Result<Stat> {
   const open = text.indexOf('(');
   const close = text.lastIndexOf(')');
   if (open < 1 || close < open) return fail('odd', 'stat has no command name');
-  const fields = text.slice(close + 2).split(' ');
+  const fields = text.slice(close + 2).split(' ', LAST_FIELD - 2);
   const number = (nr: number): number => Number(fields[nr - 3]);
   const stat: Stat = {
     pid: Number(text.slice(0, open - 1)),

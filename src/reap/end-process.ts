@@ -15,8 +15,15 @@ export type Ending =
   | { readonly outcome: 'vanished' }
   | Spared;
 
-/** It was judged `reap`, and a last look says otherwise; `silent`: because its Clay gave no usable answer. */
-export type Spared = { readonly outcome: 'spared'; readonly why: string; readonly silent: boolean };
+/**
+ * It was judged `reap` and is left alone all the same: a last look says otherwise (`woke`), its Clay gave no usable answer
+ * (`silence`), or others come first (`postponed`).
+ */
+export type Spared = {
+  readonly outcome: 'spared';
+  readonly why: string;
+  readonly because: 'woke' | 'silence' | 'postponed';
+};
 
 /** What a last look before a signal says: go on, it is gone, or it is to be spared. */
 export type LastLook = 'go' | 'gone' | Spared;

@@ -2,7 +2,7 @@ import { keyOf } from '../judge/evidence.ts';
 import type { IdleOrphan } from '../judge/judge.ts';
 import { nothingFound } from '../output/exit-status.ts';
 import type { LogEvent } from '../output/log.ts';
-import { isEnded, reclaimedBytes, statusReport } from '../output/report.ts';
+import { isEnded, reclaimedBytes, totalsOf } from '../output/report.ts';
 import { type Look, orphansToReap, type Reaped } from '../sweep.ts';
 
 /** A log line to be. */
@@ -61,7 +61,8 @@ export function narrate(
       .map((each) =>
         line('info', 'would-reap', `would end claude ${each.evidence.id.pid} (${each.orphan})`, fieldsOf(each)),
       ),
-    ...reaped.map(endingLine),
+    // Those that are left to the next sweep are told of when it is their turn.
+    ...reaped.filter(({ ending }) => !(ending.outcome === 'spared' && ending.because === 'postponed')).map(endingLine),
     sweepLine(look, reaped),
   ];
   return {
@@ -179,9 +180,8 @@ function endingLine(reaped: Reaped): Line {
 }
 
 function sweepLine(look: Look, reaped: readonly Reaped[]): Line {
-  const { totals } = statusReport(look);
   return line('debug', 'sweep', 'swept', {
-    ...totals,
+    ...totalsOf(look.judgements.map(({ verdict, evidence }) => ({ verdict, rssBytes: evidence.rssBytes }))),
     reaped: reaped.filter(isEnded).length,
     reclaimedBytes: reclaimedBytes(reaped),
   });

@@ -25,5 +25,5 @@ export const addToTally = (tally: Tally, found: Look, reaped: readonly Reaped[])
 /** "watching Clay 1234: 8 claude processes, 3 idle, 1.2 GB reclaimed since start". */
 export function inWords({ clayPids, processes, idle, reclaimed }: Tally): string {
   const what = clayPids.length === 0 ? 'waiting for Clay' : `watching Clay ${clayPids.join(', ')}`;
-  return `${what}: ${processes} claude processes, ${idle} idle, ${prettyBytes(reclaimed, { maximumFractionDigits: 1 })} reclaimed since start`;
+  return `${what}: ${processes} claude processes, ${idle} idle, ${prettyBytes(reclaimed)} reclaimed since start`;
 }

@@ -114,6 +114,10 @@ describe('CronCreate', () => {
     const result = { id: 'a', humanSchedule: 'x', recurring: recurring === 'true', durable: false };
     expect(alarmsIn(call('CronCreate', { cron: '59 23 31 12 *', prompt: 'x', recurring }, result))).toHaveLength(1);
   });
+  it('takes the word of the model where its result says nothing', () => {
+    const once = call('CronCreate', { cron: '59 23 31 12 *', recurring: 'false' }, { id: 'a' });
+    expect(lastFires(once)).toEqual([at('2026-12-31T23:59:00Z')]);
+  });
   it('replaces an entry with the same id', () => {
     const first = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 5 });
     const second = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: false, nextFireAt: 7 });
@@ -236,5 +240,23 @@ describe('what is not known for sure', () => {
     );
     const [b1, b2] = call('ScheduleWakeup', { delaySeconds: 60 }, { scheduledFor: 7 }).split('\n');
     expect(lastFires(`${a1}\n${b1}\n${b2}\n${a2}\n`).sort()).toEqual([5, 7]);
+  });
+});
+
+describe('too much', () => {
+  const set = call('CronCreate', { cron: '3 4 * * *' }, { id: 'a', recurring: true });
+  const readerOf = (text: string) => {
+    const reader = createAlarmReader();
+    reader.read(Buffer.from(text));
+    return reader;
+  };
+  it('is not what an honest conversation holds', () => {
+    const other = `${JSON.stringify({ type: 'user', message: { content: 'x'.repeat(100) } })}\n`;
+    expect(readerOf(`${other.repeat(20_000)}${set.repeat(1000)}`).isTooMuch()).toBe(false);
+  });
+  it('is more than anybody could follow: then the alarms are not known', () => {
+    const unanswered = Array.from({ length: 2000 }, () => call('CronCreate', {}, {}).split('\n')[0]);
+    expect(readerOf(`${unanswered.join('\n')}\n`).isTooMuch()).toBe(true);
+    expect(readerOf(set.repeat(20_000)).isTooMuch()).toBe(true);
   });
 });

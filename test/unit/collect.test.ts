@@ -127,6 +127,10 @@ describe('an idle process', () => {
       ...{ socketFds: 6, connections: [], status: 'idle', statusUpdatedAtMs: AT.wallMs - MINUTE, doubts: [] },
     });
   });
+  it('may have a terminal', () => {
+    put({ ttyNr: 34_816 });
+    expect(collect().hasTerminal).toBe(true);
+  });
   it('of an SDK that writes no session file cannot be tied to its conversation', () => {
     put();
     journal();
@@ -324,6 +328,14 @@ describe('the project', () => {
     expect(collect(candidate(clay(withProjects(project('alpha', cwd), inTurn('twin', twin))))).project?.inTurn).toBe(
       true,
     );
+  });
+  it('is, of two whose folders have the same name, the one that it works in', () => {
+    const twin = cwd.replace('projects/alpha', 'projects-alpha');
+    put({ cwd: twin });
+    sessionFile();
+    journal(ENDED, AT.wallMs, encoded(twin));
+    const projects = [project('alpha', cwd), project('twin', twin)];
+    expect(collect(candidate(clay(withProjects(...projects)))).project?.slug).toBe('twin');
   });
   it('counts as in a turn while a permission is asked for', () => {
     put();

@@ -33,7 +33,7 @@ describe('exitStatus', () => {
   });
   it('4: a Clay gave none when it was asked again', () => {
     const { judgement } = reapedAs('spared');
-    const silent = { judgement, ending: { outcome: 'spared', why: "Clay's API: x", silent: true } } as const;
+    const silent = { judgement, ending: { outcome: 'spared', why: "Clay's API: x", because: 'silence' } } as const;
     expect(exitStatus(lookWith(), [silent])).toBe(4);
   });
   it('4: processes could not be read', () => {

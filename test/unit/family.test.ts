@@ -31,7 +31,12 @@ function tryRead() {
 /** The head, and processes below it, each with its children. */
 function put(head: Partial<FakeProcess>, ...others: readonly FakeProcess[]): void {
   proc.put({ pid: HEAD, session: 16_199, ...head });
-  for (const other of others) proc.put({ comm: 'bash', session: 16_199, cmdline: ['npm', 'exec', 'server'], ...other });
+  const all = [{ pid: HEAD, ...head }, ...others];
+  const parentOf = (pid: number): number => all.find(({ children }) => children?.flat().includes(pid))?.pid ?? 1;
+  for (const other of others) {
+    const usual = { comm: 'bash', session: 16_199, cmdline: ['npm', 'exec', 'server'], ppid: parentOf(other.pid) };
+    proc.put({ ...usual, ...other });
+  }
 }
 
 describe('readFamily', () => {

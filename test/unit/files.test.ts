@@ -1,10 +1,28 @@
 import { execFileSync } from 'node:child_process';
-import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { attempt, failureOf, readForeignText, withForeignFile } from '../../src/files.ts';
+import {
+  attempt,
+  failureOf,
+  firmFolder,
+  listNames,
+  openSocketFile,
+  readForeignText,
+  withForeignFile,
+} from '../../src/files.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -108,5 +126,55 @@ describe('withForeignFile', () => {
       throw error('EIO');
     });
     expect(thrown).toMatchObject({ ok: false, failure: { why: 'error' } });
+  });
+});
+
+describe('firmFolder', () => {
+  it('is the real path of a folder', () => {
+    mkdirSync(join(dir, 'a'));
+    symlinkSync(join(dir, 'a'), join(dir, 'b'));
+    expect(firmFolder(join(dir, 'b'), uid)).toEqual({ ok: true, value: realpathSync(join(dir, 'a')) });
+  });
+  it('is none that leads through one that anybody may change', () => {
+    mkdirSync(join(dir, 'open/home'), { recursive: true });
+    chmodSync(join(dir, 'open'), 0o777);
+    expect(firmFolder(join(dir, 'open/home'), uid)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(firmFolder(join(dir, 'open'), uid)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    // In a sticky one, nobody can rename what is not theirs (as in /tmp).
+    chmodSync(join(dir, 'open'), 0o1777);
+    expect(firmFolder(join(dir, 'open/home'), uid).ok).toBe(true);
+  });
+  it('is no file, and not what is not there', () => {
+    writeFileSync(join(dir, 'a'), '');
+    expect(firmFolder(join(dir, 'a'), uid)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(firmFolder(join(dir, 'none'), uid)).toMatchObject({ ok: false, failure: { why: 'gone' } });
+  });
+});
+
+describe('openSocketFile', () => {
+  it('opens a socket of that user, and nothing else', async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(join(dir, 's'), resolve));
+    symlinkSync(join(dir, 's'), join(dir, 'link'));
+    writeFileSync(join(dir, 'file'), '');
+    const opened = openSocketFile(join(dir, 's'), uid);
+    expect(opened.ok).toBe(true);
+    if (opened.ok) closeSync(opened.value);
+    expect(openSocketFile(join(dir, 's'), uid + 1)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(openSocketFile(join(dir, 'link'), uid)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(openSocketFile(join(dir, 'file'), uid)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(openSocketFile(join(dir, 'none'), uid)).toMatchObject({ ok: false, failure: { why: 'gone' } });
+    await new Promise((resolve) => server.close(resolve));
+  });
+});
+
+describe('listNames', () => {
+  it('are the names in a folder, as many as are wanted', () => {
+    for (const name of ['b', 'a', 'c']) writeFileSync(join(dir, name), '');
+    mkdirSync(join(dir, 'd'));
+    expect(listNames(dir, 4)).toEqual({ ok: true, value: ['a', 'b', 'c', 'd'] });
+    expect(listNames(dir, 1, (entry) => entry.isDirectory())).toEqual({ ok: true, value: ['d'] });
+    expect(listNames(dir, 3)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(listNames(join(dir, 'none'), 3)).toMatchObject({ ok: false, failure: { why: 'gone' } });
   });
 });

@@ -70,7 +70,11 @@ describe('one process', () => {
   it('is remembered by its pid and start time: another process of that pid is looked at for the first time', () => {
     const { lookAt } = watcher();
     lookAt(idleEvidence(), later(-3 * SECOND));
-    expect(codesOf(lookAt(idleEvidence({ id: { pid: 16_246, startTicks: 7_777_777 } }), NOW))).toEqual(['cpu']);
+    const other = lookAt(idleEvidence({ id: { pid: 16_246, startTicks: 7_777_777 } }), NOW);
+    expect(other).toMatchObject({
+      cpu: null,
+      reasons: [{ code: 'cpu', detail: expect.stringContaining('not measured') }],
+    });
   });
   it('is forgotten when it is gone', () => {
     const first = judge([processNumber(1), processNumber(2)], new Map(), LIMITS, NOW);
@@ -280,6 +284,8 @@ describe('max_parked', () => {
     const working = { ...second, hasTerminal: true };
     const abandoned: Evidence = { ...third, clay: { state: 'dead', home: CLAY_HOME } };
     expect(judged([first, working, abandoned], 1)).toEqual(['grace 30', 'protected', 'reap 5']);
+    const deleted = { ...first, journal: { state: 'missing' } as const };
+    expect(judged([deleted, third], 1)).toEqual(['reap 5', 'grace 30']);
   });
   it('takes of those idle equally long always the same ones, in whatever order they come', () => {
     const equal = parked([10, 10, 10]);
@@ -318,6 +324,21 @@ describe('idle time', () => {
       expect(idleMs(after)).toBeLessThanOrEqual(POLL);
       for (let poll = 2; poll < 60; poll++) expect(lookAt(again, later(poll * POLL)).verdict).toBe('grace');
       expect(lookAt(again, later(62 * POLL)).verdict).toBe('reap');
+    },
+  );
+  it.each(
+    PROTECTIONS.filter(({ limits, code }) => !limits && code !== 'cpu').map(
+      (each) => [each.code, each.name, each] as const,
+    ),
+  )(
+    'begins when it is first seen without: %s (%s), be it for hours by all that is written down',
+    (_, __, { evidence }) => {
+      const { lookAt } = watcher();
+      const idle = idleEvidence({ ...idleSince(NOW.wallMs - DAY), startedAtMs: NOW.wallMs - 2 * DAY });
+      expect(lookAt(evidence(idle), NOW).verdict).toBe('protected');
+      expect(lookAt(idle, later(POLL))).toMatchObject({ verdict: 'grace', idleMs: 0 });
+      expect(lookAt(idle, later(POLL + 30 * MINUTE - 1)).verdict).toBe('grace');
+      expect(lookAt(idle, later(POLL + 30 * MINUTE)).verdict).toBe('reap');
     },
   );
   it('is not counted for the time in which nobody looked: what was at work one look ago may have stopped just now', () => {

@@ -75,7 +75,7 @@ export const ENDINGS: Readonly<Record<Ending['outcome'], Ending>> = {
   killed: { outcome: 'killed', signal: 'SIGKILL', leftovers: 2 },
   survived: { outcome: 'survived', signal: 'SIGKILL', why: 'it is still there after SIGKILL' },
   vanished: { outcome: 'vanished' },
-  spared: { outcome: 'spared', why: 'busy: its session file says "busy"', silent: false },
+  spared: { outcome: 'spared', why: 'busy: its session file says "busy"', because: 'woke' },
 };
 
 export const reapedAs = (outcome: Ending['outcome'], judgement: IdleOrphan = orphan()): Reaped => ({

@@ -32,7 +32,7 @@ describe('readMachineUnits', () => {
     );
     expect(readMachineUnits(proc.root)).toEqual({ ok: true, value: { ticksPerSecond: 250, pageBytes: 65_536 } });
   });
-  it('are those of this machine, too', () => {
+  it('are those of the running kernel, too', () => {
     const units = readMachineUnits('/proc');
     expect(units).toEqual({ ok: true, value: { ticksPerSecond: expect.any(Number), pageBytes: expect.any(Number) } });
   });

@@ -190,6 +190,8 @@ describe('judging', () => {
         if (!first) return;
         // Where Clay is silent or dead, its word cannot be added.
         if (protection.code === 'processing' && first.clay.state !== 'answered') return;
+        // To be younger protects only where there is an age to reach, and leaves a turn to an earlier process.
+        if (protection.code === 'young' && by.minAgeMs === 0) return;
         const after = judgeAfter(history, [protection.evidence(first), ...others], protection.limits?.(by) ?? by);
         after.forEach((judgement, at) => {
           const was = before[at]?.verdict ?? 'protected';

@@ -67,11 +67,8 @@ export const PROTECTIONS: readonly Protection[] = [
     evidence: (idle) => ({
       ...idle,
       journal: {
-        state: 'found',
-        path: JOURNAL,
-        turn: 'open',
-        decidedBy: 'permission_request',
-        changedAtMs: NOW.wallMs - 30 * SECOND,
+        ...{ state: 'found', path: JOURNAL, turn: 'open', decidedBy: 'permission_request' },
+        changedAtMs: Math.max(NOW.wallMs - 30 * SECOND, idle.startedAtMs),
       },
     }),
   },

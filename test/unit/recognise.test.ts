@@ -33,6 +33,7 @@ describe('claudeEnvironment', () => {
       sdkVersion: '0.2.92',
       configDir: '/home/ada/.claude',
       clayHome: '/home/ada/.clay',
+      timeZone: null,
     });
   });
   it('knows nothing of an empty one', () => {
@@ -49,6 +50,7 @@ describe('claudeEnvironment', () => {
     expect(environment({ HOME: path, CLAY_HOME: path, CLAY_CONFIG: path, CLAUDE_CONFIG_DIR: path })).toMatchObject({
       configDir: null,
       clayHome: null,
+      timeZone: null,
     });
   });
 });

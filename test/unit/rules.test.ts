@@ -158,7 +158,7 @@ describe('turn', () => {
     expect(holds('turn', { ...journal('open'), clay: { state: 'dead', home: CLAY_HOME } })).toBe(true);
     expect(holds('turn', { ...journal('open'), ...inTurn })).toBe(true);
   });
-  it.each(['ended'] as const)('does not hold with one that is %s', (turn) => {
+  it.each(['ended', 'unclear'] as const)('does not hold with one that is %s', (turn) => {
     expect(holds('turn', journal(turn))).toBe(false);
   });
   it('does not hold without a journal', () => {

@@ -39,7 +39,13 @@ describe('parseSessionFile', () => {
   it('reads the one of SDK 0.2.92, which has no status', () => {
     expect(parse(OLDER)).toEqual({
       ok: true,
-      value: { sessionId: OLDER.sessionId, status: null, waitingFor: null, statusUpdatedAtMs: null },
+      value: {
+        sessionId: OLDER.sessionId,
+        status: null,
+        waitingFor: null,
+        statusUpdatedAtMs: null,
+        startedAtMs: OLDER.startedAt,
+      },
     });
   });
   it('reads the one of SDK 0.3.330', () => {
@@ -50,6 +56,7 @@ describe('parseSessionFile', () => {
         status: 'idle',
         waitingFor: null,
         statusUpdatedAtMs: NEWER.statusUpdatedAt,
+        startedAtMs: NEWER.startedAt,
       },
     });
   });

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   renameSync,
@@ -9,9 +10,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readTranscript, type TranscriptCursor } from '../../src/claude/transcript.ts';
+import { readConversation, readTranscript, type TranscriptCursor } from '../../src/claude/transcript.ts';
 
 const uid = process.getuid?.() ?? 0;
 const sample = (name: string): string =>
@@ -75,7 +76,7 @@ describe('readTranscript', () => {
   it('begins again with a file that was replaced or cut', () => {
     writeFileSync(path, `${PICTURE}${SET}`);
     const { cursor } = read();
-    writeFileSync(join(dir, 'other'), `${PICTURE}${WAKE}`);
+    writeFileSync(join(dir, 'other'), `${PICTURE}${WAKE}${PICTURE}`);
     renameSync(join(dir, 'other'), path);
     expect(read(cursor).transcript.alarms).toMatchObject([{ tool: 'ScheduleWakeup' }]);
     const again = read().cursor;
@@ -103,5 +104,58 @@ describe('readTranscript', () => {
     writeFileSync(path, '');
     truncateSync(path, 256 * 1024 * 1024 + 1);
     expect(readTranscript(path, uid, null)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+  });
+});
+
+describe('readConversation', () => {
+  const agent = (name: string, content: string, seconds: number): void => {
+    const file = join(dir, 'conversation/subagents', name);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, content);
+    utimesSync(file, seconds, seconds);
+  };
+  const readAll = (cursors: Parameters<typeof readConversation>[2] = new Map()) => {
+    const result = readConversation(path, uid, cursors);
+    if (!result.ok) throw new Error(result.failure.detail);
+    return result.value;
+  };
+  beforeEach(() => {
+    writeFileSync(path, WAKE);
+    utimesSync(path, 1_795_341_900, 1_795_341_900);
+  });
+
+  it('is the transcript alone where there are no agents', () => {
+    expect(readAll()).toMatchObject({
+      transcript: { changedAtMs: 1_795_341_900_000, alarms: [{ tool: 'ScheduleWakeup' }] },
+    });
+  });
+  it('knows what agents below it have set, and when they last did something', () => {
+    agent('agent-a6736c74ccd196287.jsonl', SET, 1_795_341_950);
+    agent('agent-ab8b5fa61b6dbb8a5.jsonl', '{}\n', 1_795_341_940);
+    agent('agent-ab8b5fa61b6dbb8a5.meta.json', SET, 1_795_341_990);
+    expect(readAll().transcript).toMatchObject({
+      changedAtMs: 1_795_341_950_000,
+      alarms: [{ tool: 'ScheduleWakeup' }, { tool: 'CronCreate' }],
+    });
+  });
+  it('goes on where it stopped, with each of them', () => {
+    agent('agent-a.jsonl', '{}\n', 1_795_341_950);
+    const first = readAll();
+    agent('agent-a.jsonl', `{}\n${SET}`, 1_795_341_960);
+    agent('agent-b.jsonl', SET, 1_795_341_960);
+    appendFileSync(path, DELETED);
+    const second = readAll(first.cursors);
+    expect(second.transcript.alarms.map(({ tool }) => tool).sort()).toEqual([
+      ...['CronCreate', 'CronCreate', 'ScheduleWakeup'],
+    ]);
+    expect(second.cursors.size).toBe(3);
+  });
+  it('says if one of them cannot be read: it may have set an alarm', () => {
+    mkdirSync(join(dir, 'conversation/subagents/agent-a.jsonl'), { recursive: true });
+    expect(readConversation(path, uid, new Map())).toMatchObject({ ok: false, failure: { why: 'odd' } });
+  });
+  it('says if there is none', () => {
+    rmSync(path);
+    expect(readConversation(path, uid, new Map())).toMatchObject({ ok: false, failure: { why: 'gone' } });
   });
 });
