@@ -37,7 +37,13 @@ describe('claudeEnvironment', () => {
     });
   });
   it('knows nothing of an empty one', () => {
-    expect(environment({})).toEqual({ entrypoint: null, sdkVersion: null, configDir: null, clayHome: null });
+    expect(environment({})).toEqual({
+      entrypoint: null,
+      sdkVersion: null,
+      configDir: null,
+      clayHome: null,
+      timeZone: null,
+    });
   });
   it('lets $CLAUDE_CONFIG_DIR go before $HOME', () => {
     expect(environment({ HOME: '/home/ada', CLAUDE_CONFIG_DIR: '/srv/claude' }).configDir).toBe('/srv/claude');
