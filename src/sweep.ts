@@ -6,8 +6,9 @@ import { type IdleOrphan, type Judgement, judge, type Watch } from './judge/judg
 import type { Limits } from './judge/limits.ts';
 import { openTurn, processing } from './judge/rules.ts';
 import type { Candidate, ClayLook, Keeper } from './observe/candidates.ts';
-import { collectEvidence, type FactsByProcess, factsToReadAgain, withClaysWord } from './observe/collect.ts';
+import { collectEvidence, withClaysWord } from './observe/collect.ts';
 import { type ConnectionTables, openConnectionTables } from './observe/connections.ts';
+import { type FactsByProcess, factsToReadAgain } from './observe/facts.ts';
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';

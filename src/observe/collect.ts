@@ -1,50 +1,20 @@
-import type { Alarm } from '../claude/alarms.ts';
-import { type ClaudeEnvironment, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
+import { claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
-import { readSessionFile, type SessionFile, type SessionRecord } from '../claude/session-file.ts';
-import { readConversation, type Transcript, type TranscriptCursors } from '../claude/transcript.ts';
-import { encodeFolder, encodeFolderAsOlderClay, type FoundFile, findConversationFile } from '../clay/encoded-folder.ts';
-import { type Journal, readJournal } from '../clay/journal.ts';
-import { type Failure, type Memo, newMemo, type Result } from '../files.ts';
-import { type Evidence, type JournalEvidence, keyOf } from '../judge/evidence.ts';
+import { type Evidence, keyOf } from '../judge/evidence.ts';
 import { readProcLink } from '../proc/read.ts';
 import { readRuns } from '../proc/runs.ts';
 import { readSocketFds } from '../proc/sockets.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
-import { readStatus, type Status, singleUid } from '../proc/status.ts';
+import { readStatus, singleUid } from '../proc/status.ts';
 import { readEnviron } from '../proc/strings.ts';
 import type { Candidate, Keeper } from './candidates.ts';
 import { type ClayWord, clayWord, openClayWords } from './clay-word.ts';
 import { type ConnectionTables, openConnectionTables } from './connections.ts';
-import { type Family, readFamily } from './family.ts';
+import { alarmOf, journalOf, sessionOf, transcriptOf } from './conversation.ts';
+import { type Doubts, noDoubts, unless } from './doubts.ts';
+import { type Facts, type FactsByProcess, type Inside, newFacts } from './facts.ts';
+import { readFamily } from './family.ts';
 import type { Host, Moment } from './host.ts';
-
-/** What does not change while a process lives, or cannot change unnoticed: kept by {@link keyOf} the process. */
-export type Facts = {
-  readonly environment: ClaudeEnvironment;
-  inside: Inside | null;
-  readonly sessionFile: Memo<SessionFile>;
-  transcriptPath: string | null;
-  transcripts: TranscriptCursors;
-  journalPlace: FoundFile | null;
-  readonly journal: Memo<Journal>;
-};
-
-/** What only the process itself can change, and how often it had run before it was looked at. */
-type Inside = {
-  readonly runs: string | null;
-  readonly status: Status | null;
-  readonly family: Family | null;
-  readonly sockets: ReadonlyMap<string, number> | null;
-  /** Inodes of those of its sockets that are known to be unix ones. */
-  readonly unixSockets: Set<number>;
-};
-
-/** Facts of the processes of the last look. */
-export type FactsByProcess = Map<string, Facts>;
-
-/** What was found wrong with a candidate while its evidence was collected. */
-type Doubts = { readonly words: string[]; unreadable: boolean };
 
 /**
  * Collects the evidence on all candidates of one look. One that vanishes meanwhile is left out without a word.
@@ -87,7 +57,7 @@ type ProcessLook = {
 /** Everything from /proc except the tables of sockets; null if the process has vanished. */
 function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess): ProcessLook | null {
   const { stat, expected } = candidate;
-  const doubts: Doubts = { words: [], unreadable: false };
+  const doubts = noDoubts();
   const facts = factsOf(host, stat, known, doubts);
   const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
   const inside = lookInside(host, stat, facts?.inside ?? null, doubts);
@@ -133,45 +103,15 @@ function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts):
   if (kept) return kept;
   const environ = unless(doubts, readEnviron(host.procRoot, stat.pid));
   if (!environ) return null;
-  const facts: Facts = {
-    environment: claudeEnvironment(environ),
-    inside: null,
-    sessionFile: newMemo(),
-    transcriptPath: null,
-    transcripts: new Map(),
-    journalPlace: null,
-    journal: newMemo(),
-  };
+  const facts = newFacts(claudeEnvironment(environ));
   known.set(key, facts);
   return facts;
 }
-
-/** The facts for a last look before a signal: it reads again whatever might have changed. */
-export const factsToReadAgain = (facts: Facts): Facts => ({
-  ...facts,
-  inside: null,
-  sessionFile: newMemo(),
-  journalPlace: null,
-  journal: newMemo(),
-});
 
 /** Whether the process is dead or its pid another's by now. */
 function vanished(host: Host, { stat }: { stat: Stat }): boolean {
   const now = readStat(host.procRoot, stat.pid);
   return now.ok ? isDead(now.value) || now.value.startTicks !== stat.startTicks : now.failure.why === 'gone';
-}
-
-/** The value, or null after noting why there is none. */
-function unless<T>(doubts: Doubts, result: Result<T> | null): T | null {
-  if (result === null) return null;
-  if (result.ok) return result.value;
-  note(doubts, result.failure);
-  return null;
-}
-
-function note(doubts: Doubts, failure: Failure): void {
-  doubts.words.push(failure.detail);
-  if (failure.why === 'denied' || failure.why === 'error') doubts.unreadable = true;
 }
 
 /** The uptime is told in hundredths of a second. */
@@ -239,7 +179,7 @@ function evidenceOf(
  * its session file, so that only its conversation's journal and its project in Clay still speak for it.
  */
 export function withClaysWord(before: Evidence, keeper: Keeper): Evidence {
-  const doubts: Doubts = { words: [], unreadable: false };
+  const doubts = noDoubts();
   const word = clayWord(keeper);
   const journal = before.sessionId === null ? null : journalOf(keeper, before.sessionId, before.cwd, null, doubts);
   return {
@@ -250,91 +190,4 @@ export function withClaysWord(before: Evidence, keeper: Keeper): Evidence {
     doubts: doubts.words,
     unreadable: doubts.unreadable,
   };
-}
-
-function sessionOf(facts: Facts, owner: Parameters<typeof readSessionFile>[1], doubts: Doubts): SessionRecord | null {
-  const { configDir } = facts.environment;
-  if (configDir === null) return null;
-  const session = readSessionFile(configDir, owner, facts.sessionFile);
-  // Releases before 0.2.92 write none, and no release does in its first second.
-  if (!session.ok && session.failure.why === 'gone') return null;
-  return unless(doubts, session);
-}
-
-function transcriptOf(
-  facts: Facts,
-  sessionId: string,
-  cwd: string | null,
-  uid: number,
-  doubts: Doubts,
-): Transcript | null {
-  const base = `${facts.environment.configDir}/projects`;
-  const known = facts.transcriptPath?.endsWith(`/${sessionId}.jsonl`) ? facts.transcriptPath : null;
-  facts.transcriptPath =
-    known ?? foundPath(findConversationFile(base, cwd === null ? [] : [encodeFolder(cwd)], sessionId), doubts);
-  if (facts.transcriptPath === null) return null;
-  const read = readConversation(facts.transcriptPath, uid, facts.transcripts, facts.environment.timeZone);
-  if (!read.ok && read.failure.why === 'gone') {
-    facts.transcriptPath = null;
-    return null;
-  }
-  const value = unless(doubts, read);
-  if (value) facts.transcripts = value.cursors;
-  return value?.transcript ?? null;
-}
-
-function foundPath(found: ReturnType<typeof findConversationFile>, doubts: Doubts): string | null {
-  if (!found.ok && found.failure.why === 'gone') return null;
-  return unless(doubts, found)?.path ?? null;
-}
-
-function journalOf(
-  keeper: Keeper,
-  sessionId: string,
-  cwd: string | null,
-  facts: Facts | null,
-  doubts: Doubts,
-): { evidence: JournalEvidence; folder: string | null } {
-  const { home, uid } = keeper.state === 'living' ? keeper.look.daemon : keeper;
-  const known = facts?.journalPlace;
-  if (known?.path === `${home}/sessions/${known?.folder}/${sessionId}.jsonl`) {
-    const journal = readJournal(known.path, uid, facts?.journal);
-    if (journal.ok) return { evidence: { state: 'found', path: known.path, ...journal.value }, folder: known.folder };
-  }
-  const likely = cwd === null ? [] : [...new Set([encodeFolder(cwd), encodeFolderAsOlderClay(cwd)])];
-  const found = findConversationFile(`${home}/sessions`, likely, sessionId);
-  // No folder at all: this Clay keeps its journals elsewhere, so their absence says nothing.
-  if (!found.ok && found.failure.why === 'gone') return { evidence: { state: 'unknown' }, folder: null };
-  const place = unless(doubts, found);
-  if (!found.ok) return { evidence: { state: 'unknown' }, folder: null };
-  if (place === null) return { evidence: { state: 'missing' }, folder: null };
-  const journal: Journal | null = unless(doubts, readJournal(place.path, uid, facts?.journal));
-  if (facts) facts.journalPlace = place;
-  return {
-    evidence: journal ? { state: 'found', path: place.path, ...journal } : { state: 'unknown' },
-    folder: place.folder,
-  };
-}
-
-/** The last time that a Date can hold. */
-const LAST_DATE_MS = 8.64e15;
-
-/** One-shot entries fire on their minute, and after some more if the process is busy just then. */
-const ALARM_SLACK_MS = 120_000;
-
-function alarmOf(
-  transcript: Transcript | null,
-  facts: Facts | null,
-  startedAtMs: number,
-  moment: Moment,
-): string | null {
-  // An earlier process of the conversation may have set it: 0.3.330 takes up cron entries again when it resumes, but no
-  // wake-ups, and 0.2.92 neither (measured).
-  const forgetsAll = facts?.environment.sdkVersion?.startsWith('0.2.') ?? false;
-  const isToCome = ({ tool, setAtMs, lastFireMs }: Alarm): boolean =>
-    lastFireMs + ALARM_SLACK_MS > moment.wallMs && (setAtMs >= startedAtMs || (tool === 'CronCreate' && !forgetsAll));
-  const alarm = transcript?.alarms.find(isToCome);
-  if (!alarm) return null;
-  const until = alarm.lastFireMs <= LAST_DATE_MS ? ` until ${new Date(alarm.lastFireMs).toISOString()}` : '';
-  return `it waits for an alarm that it set itself (${alarm.tool})${until}`;
 }

@@ -1,0 +1,52 @@
+import type { ClaudeEnvironment } from '../claude/recognise.ts';
+import type { SessionFile } from '../claude/session-file.ts';
+import type { TranscriptCursors } from '../claude/transcript.ts';
+import type { FoundFile } from '../clay/encoded-folder.ts';
+import type { Journal } from '../clay/journal.ts';
+import { type Memo, newMemo } from '../files.ts';
+import type { Status } from '../proc/status.ts';
+import type { Family } from './family.ts';
+
+/** What does not change while a process lives, or cannot change unnoticed: kept by {@link keyOf} the process. */
+export type Facts = {
+  readonly environment: ClaudeEnvironment;
+  inside: Inside | null;
+  readonly sessionFile: Memo<SessionFile>;
+  transcriptPath: string | null;
+  transcripts: TranscriptCursors;
+  journalPlace: FoundFile | null;
+  readonly journal: Memo<Journal>;
+};
+
+/** What only the process itself can change, and how often it had run before it was looked at. */
+export type Inside = {
+  readonly runs: string | null;
+  readonly status: Status | null;
+  readonly family: Family | null;
+  readonly sockets: ReadonlyMap<string, number> | null;
+  /** Inodes of those of its sockets that are known to be unix ones. */
+  readonly unixSockets: Set<number>;
+};
+
+/** Facts of the processes of the last look. */
+export type FactsByProcess = Map<string, Facts>;
+
+/** The facts of a process that is seen for the first time. */
+export const newFacts = (environment: ClaudeEnvironment): Facts => ({
+  environment,
+  inside: null,
+  sessionFile: newMemo(),
+  transcriptPath: null,
+  transcripts: new Map(),
+  journalPlace: null,
+  journal: newMemo(),
+});
+
+/** The facts for a last look before a signal: it reads again whatever might have changed. */
+export const factsToReadAgain = (facts: Facts): Facts => ({
+  ...facts,
+  inside: null,
+  sessionFile: newMemo(),
+  journalPlace: null,
+  journal: newMemo(),
+});
