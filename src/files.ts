@@ -207,8 +207,14 @@ export function openSocketFile(path: string, ownerUid: number): Result<number> {
 /** A path to what this process has open (proc_pid_fd(5)). */
 export const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
 
-/** Whether there is anything at a path, at a fifth of what it takes to open nothing and catch the error. */
-export const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+/**
+ * Whether there may be anything at a path, at a fifth of what it takes to open nothing and catch the error. Where that cannot
+ * be told there may: opening it says why (another user's FUSE mount lets not even root in).
+ */
+export function isThere(path: string): boolean {
+  const stat = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
+  return stat.ok ? stat.value !== undefined : stat.failure.why !== 'gone';
+}
 
 /** The names in a directory, or those of them that `isWanted`; one that holds more than `maxNames` is refused. */
 export function listNames(

@@ -40,7 +40,10 @@ function failureOf(error: unknown): [exit: number, line: string | null] {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // Whoever read the output has seen enough (`| head`).
   if (error.code === 'EPIPE') process.exit();
-  throw error;
+  tell(`the output could not be written: ${error.message}`);
+  process.exit(EXIT.notGone);
 });
+// Nobody can be told that nobody can be told.
+process.stderr.on('error', () => {});
 
 main().catch(explainFailure);

@@ -12,6 +12,7 @@ import { type FactsByProcess, factsToReadAgain } from './observe/facts.ts';
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
+import { readUptimeMs } from './proc/machine.ts';
 import { readMemoryPressure } from './proc/pressure.ts';
 import { readSocketFds } from './proc/sockets.ts';
 import { readStat } from './proc/stat.ts';
@@ -190,6 +191,10 @@ function orderFor(
     uid: evidence.uid,
     killAfterMs: settings.killAfterMs,
     beforeTerm: () => {
+      if (!readUptimeMs(settings.host.procRoot).ok) {
+        // Without it nothing can be judged again (no descriptor left), and what was begun with others has to go on.
+        return { look: spare('the kernel does not tell its uptime', evidence), descendants: [] };
+      }
       const again = candidate && keeper ? lookAgain(settings, found, { ...candidate, keeper }, tables, evidence) : null;
       if (again === null) return { look: 'gone', descendants: [] };
       return { look: secondOpinion(again, judgement), descendants: again.evidence.descendants };

@@ -1,7 +1,17 @@
 import { lstatSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
-import { attempt, fail, firmFolder, ok, type Result, readForeignText } from '../files.ts';
+import {
+  attempt,
+  fail,
+  firmFolder,
+  isStill,
+  ok,
+  type Result,
+  readForeignText,
+  type Version,
+  versionOf,
+} from '../files.ts';
 import { parseJsonAs } from '../json.ts';
 import { readProcLink } from '../proc/read.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
@@ -53,13 +63,18 @@ const FLAVOURS = [
   { config: 'daemon-dev.json', socket: 'daemon-dev.sock' },
 ] as const;
 
-/** Looks for living, trustworthy daemons in one Clay home. */
-export function lookAtHome(procRoot: string, home: string): HomeLook {
+/** Daemons that were confirmed, by the path that led to their daemon.json. */
+export type ConfirmedDaemons = Map<string, { readonly file: Version; readonly comm: string; readonly daemon: Daemon }>;
+
+/** Looks for living, trustworthy daemons in one Clay home. One in `confirmed` stays so while it and its file are the very same. */
+export function lookAtHome(procRoot: string, home: string, confirmed: ConfirmedDaemons = new Map()): HomeLook {
   const daemons: Daemon[] = [];
   const refusals: string[] = [];
   let nothing: string | null = null;
   for (const flavour of FLAVOURS) {
-    const found = confirmDaemon(procRoot, home, flavour);
+    const path = `${home}/${flavour.config}`;
+    const known = stillConfirmed(procRoot, path, confirmed);
+    const found = known ? ok(known) : confirmDaemon(procRoot, home, flavour, confirmed);
     if (found.ok) daemons.push(found.value);
     else if (found.failure.why === 'gone') nothing ??= found.failure.detail;
     else refusals.push(found.failure.detail);
@@ -67,14 +82,31 @@ export function lookAtHome(procRoot: string, home: string): HomeLook {
   return { home, daemons, refusals, nothing: daemons.length + refusals.length > 0 ? null : nothing };
 }
 
-function confirmDaemon(procRoot: string, givenHome: string, flavour: (typeof FLAVOURS)[number]): Result<Daemon> {
-  const owner = attempt(`${givenHome}/${flavour.config}`, () => lstatSync(`${givenHome}/${flavour.config}`).uid);
-  if (!owner.ok) return owner;
-  const folder = firmFolder(givenHome, owner.value);
+function stillConfirmed(procRoot: string, path: string, confirmed: ConfirmedDaemons): Daemon | null {
+  const known = confirmed.get(path);
+  if (!known || !isStill(path, known.file)) return null;
+  const stat = readStat(procRoot, known.daemon.pid);
+  const isSame = stat.ok && stat.value.startTicks === known.daemon.startTicks && stat.value.comm === known.comm;
+  return isSame && !isDead(stat.value) ? known.daemon : null;
+}
+
+function confirmDaemon(
+  procRoot: string,
+  givenHome: string,
+  flavour: (typeof FLAVOURS)[number],
+  confirmed: ConfirmedDaemons,
+): Result<Daemon> {
+  const givenPath = `${givenHome}/${flavour.config}`;
+  confirmed.delete(givenPath);
+  const config = attempt(givenPath, () => lstatSync(givenPath, { throwIfNoEntry: false }));
+  if (!config.ok) return config;
+  if (config.value === undefined) return fail('gone', `${givenPath} is not there`);
+  const { uid } = config.value;
+  const folder = firmFolder(givenHome, uid);
   if (!folder.ok) return folder;
   const home = folder.value;
   const path = `${home}/${flavour.config}`;
-  const file = readDaemonFile(path, owner.value);
+  const file = readDaemonFile(path, uid);
   if (!file.ok) return file;
   const { pid } = file.value;
 
@@ -85,7 +117,7 @@ function confirmDaemon(procRoot: string, givenHome: string, flavour: (typeof FLA
   if (!stat.ok) return stat;
   if (isDead(stat.value)) return fail('gone', `${flavour.config} names pid ${pid}, which is dead`);
 
-  const script = confirmDaemonProcess(procRoot, stat.value, owner.value);
+  const script = confirmDaemonProcess(procRoot, stat.value, uid);
   if (!script.ok) return fail('odd', `${flavour.config} names pid ${pid}, but ${script.failure.detail}`);
 
   const socketPath = `${home}/${flavour.socket}`;
@@ -93,19 +125,14 @@ function confirmDaemon(procRoot: string, givenHome: string, flavour: (typeof FLA
   // A daemon that is starting has no socket yet, one that is going has none any more: ask it, and it will not answer.
   if (!socket.ok && socket.failure.why !== 'gone') return socket;
   if (socket.ok && !socket.value.isSocket()) return fail('odd', `${flavour.socket} is not a socket`);
-  if (socket.ok && socket.value.uid !== owner.value) {
-    return fail('odd', `${flavour.socket} belongs to uid ${socket.value.uid}, ${flavour.config} to uid ${owner.value}`);
+  if (socket.ok && socket.value.uid !== uid) {
+    return fail('odd', `${flavour.socket} belongs to uid ${socket.value.uid}, ${flavour.config} to uid ${uid}`);
   }
-  const { startTicks } = stat.value;
-  return ok({
-    pid,
-    startTicks,
-    uid: owner.value,
-    home,
-    socketPath,
-    libDir: dirname(script.value),
-    projects: projectFolders(file.value),
-  });
+  const { startTicks, comm } = stat.value;
+  const projects = projectFolders(file.value);
+  const daemon = { pid, startTicks, uid, home, socketPath, libDir: dirname(script.value), projects };
+  confirmed.set(givenPath, { file: versionOf(config.value), comm, daemon });
+  return ok(daemon);
 }
 
 /** The projects that a daemon.json names in full. */

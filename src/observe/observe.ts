@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { askClay } from '../clay/api.ts';
-import { type Daemon, type HomeLook, lookAtHome } from '../clay/daemon.ts';
+import { type ConfirmedDaemons, type Daemon, type HomeLook, lookAtHome } from '../clay/daemon.ts';
 import { attempt } from '../files.ts';
 import { type Evidence, keyOf } from '../judge/evidence.ts';
 import { readStat } from '../proc/stat.ts';
@@ -32,6 +32,7 @@ export type Memory = {
   readonly facts: FactsByProcess;
   /** Homes that only the process table led to. */
   readonly foundHomes: Set<string>;
+  readonly confirmed: ConfirmedDaemons;
   abandoned: Abandoned[];
   /** The daemons of the last look, by {@link keyOf}; a blindness is looked for once for each. */
   daemons: Map<string, { readonly blind: string | null }>;
@@ -44,6 +45,7 @@ export type Memory = {
 export const emptyMemory = (): Memory => ({
   facts: new Map(),
   foundHomes: new Set(),
+  confirmed: new Map(),
   abandoned: [],
   daemons: new Map(),
   tableAtMs: null,
@@ -97,7 +99,7 @@ async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: b
 
 function lookAtHomes(host: Host, homes: Homes, memory: Memory): HomeLook[] {
   const paths = new Set([...homes.paths, ...memory.foundHomes]);
-  return [...paths].map((home) => lookAtHome(host.procRoot, home));
+  return [...paths].map((home) => lookAtHome(host.procRoot, home, memory.confirmed));
 }
 
 /** Each daemon once, whatever number of paths lead to it. */

@@ -16,6 +16,7 @@ export type Stat = {
   readonly ownTicks: number;
   /** CPU time of those of its children that are dead and waited for, in ticks. */
   readonly reapedTicks: number;
+  readonly threads: number;
   /** When it started, in ticks since boot. With the pid it names one process for good. */
   readonly startTicks: number;
   readonly rssPages: number;
@@ -40,6 +41,7 @@ export function parseStat(text: string): Result<Stat> {
     ttyNr: number(7),
     ownTicks: number(14) + number(15),
     reapedTicks: number(16) + number(17),
+    threads: number(20),
     startTicks: number(22),
     rssPages: number(24),
   };
@@ -52,6 +54,7 @@ export function parseStat(text: string): Result<Stat> {
       stat.ttyNr,
       stat.ownTicks,
       stat.reapedTicks,
+      stat.threads,
       stat.startTicks,
       stat.rssPages,
     ].every(Number.isSafeInteger);

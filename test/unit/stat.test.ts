@@ -14,6 +14,7 @@ const parsed: Stat = {
   ttyNr: 0,
   ownTicks: 138,
   reapedTicks: 16,
+  threads: 11,
   startTicks: 135_996,
   rssPages: 47_467,
 };

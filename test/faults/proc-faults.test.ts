@@ -1,0 +1,228 @@
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { createServer, type Server } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { keyOf } from '../../src/judge/evidence.ts';
+import { readHost } from '../../src/observe/host.ts';
+import { emptyMemory } from '../../src/observe/observe.ts';
+import { type Look, look, type SweepSettings, type SweepState } from '../../src/sweep.ts';
+import { type Captured, layOutCaptures } from '../support/captured.ts';
+
+/**
+ * Real processes' /proc, as captured, in which one read after the other goes wrong: the file is gone, or may not be read,
+ * or the kernel has no memory or descriptor for it. Whatever happens, nothing is thrown into the sweep, and what is at
+ * work stays protected.
+ */
+let captured: Captured;
+let settings: SweepSettings;
+const servers: Server[] = [];
+
+const CALLS = [
+  'openSync',
+  'readSync',
+  'readlinkSync',
+  'opendirSync',
+  'lstatSync',
+  'fstatSync',
+  'realpathSync',
+] as const;
+const real = { ...fs };
+const names = new Map<number, string>();
+
+/** Asked before each call, with its number and the path; gives the error that it is to fail with, or null. */
+let fault: (nth: number, call: string, path: string) => string | null = () => null;
+let calls = 0;
+
+function patch(): void {
+  for (const name of CALLS) {
+    const original = real[name] as (...args: unknown[]) => unknown;
+    Object.assign(fs, {
+      [name]: (...args: unknown[]) => {
+        const path = typeof args[0] === 'number' ? (names.get(args[0]) ?? '') : String(args[0]);
+        // Without the uptime nothing can be judged at all: the sweep as a whole says so.
+        const counts = path.startsWith(captured.procRoot) || path.startsWith(captured.userHome);
+        if (counts && !path.endsWith('/uptime')) {
+          calls += 1;
+          const code = fault(calls, name, path);
+          if (code === 'ENOENT' && isLenient(args[1])) return undefined;
+          if (code !== null) throw Object.assign(new Error(`${code}: made up`), { code });
+        }
+        const result = original(...args);
+        if (name === 'openSync') names.set(result as number, path);
+        return result;
+      },
+    });
+  }
+  syncBuiltinESMExports();
+}
+
+const isLenient = (options: unknown): boolean =>
+  typeof options === 'object' && options !== null && 'throwIfNoEntry' in options && options.throwIfNoEntry === false;
+
+function unpatch(): void {
+  for (const name of CALLS) Object.assign(fs, { [name]: real[name] });
+  syncBuiltinESMExports();
+}
+
+beforeAll(async () => {
+  captured = layOutCaptures();
+  vi.useFakeTimers({ toFake: ['Date'], now: captured.nowMs });
+  for (const { pid, socket } of Object.values(captured.clays)) {
+    const status = { ...captured.status, pid };
+    const server = createServer((connection) => {
+      connection.on('error', () => {}).on('data', () => connection.write(`${JSON.stringify(status)}\n`));
+    });
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    servers.push(server);
+  }
+  const host = readHost(captured.procRoot);
+  if (!host.ok) throw new Error(host.failure.detail);
+  settings = {
+    host: host.value,
+    homes: { paths: Object.values(captured.clays).map(({ home }) => home), discover: 'nothing' },
+    limits: {
+      ...{ gracePeriodMs: 0, parkedAfterMs: 0, maxParked: null, minAgeMs: 0, cpuIdleBelow: 1 },
+      ...{ staleConnectionAfterMs: Number.POSITIVE_INFINITY, protectedProjects: [], protectedSessions: [] },
+    },
+    pressure: null,
+    killAfterMs: 0,
+    maxKillsPerSweep: 100,
+  };
+  patch();
+});
+afterAll(async () => {
+  unpatch();
+  vi.useRealTimers();
+  for (const server of servers) await new Promise((resolve) => server.close(resolve));
+  captured?.remove();
+});
+
+/** A state in which each process was seen before, and the table of this real machine is not due. */
+async function seenBefore(): Promise<SweepState> {
+  fault = () => null;
+  const state: SweepState = { memory: emptyMemory(), watches: new Map() };
+  state.memory.tableAtMs = Number.POSITIVE_INFINITY;
+  await look(settings, state);
+  state.memory.tableAtMs = Number.POSITIVE_INFINITY;
+  await look(settings, state);
+  return state;
+}
+
+/** The verdict on each captured process, by its name; null for one that was left out. */
+function verdicts(found: Look): Record<string, string | null> {
+  return Object.fromEntries(
+    Object.entries(captured.processes).map(([name, { pid }]) => [
+      name,
+      found.judgements.find((each) => each.evidence.id.pid === pid)?.verdict ?? null,
+    ]),
+  );
+}
+
+/** One look with a fault, after two without; `forgetful`: nothing is known of the processes but what was watched. */
+async function lookWith(state: SweepState, faulty: typeof fault, forgetful: boolean): Promise<Look> {
+  const own: SweepState = {
+    memory: { ...state.memory, facts: forgetful ? new Map() : new Map(state.memory.facts), foundHomes: new Set() },
+    watches: new Map(state.watches),
+  };
+  calls = 0;
+  fault = faulty;
+  try {
+    return await look(settings, own);
+  } finally {
+    fault = () => null;
+  }
+}
+
+describe.each([
+  ['of which nothing is known yet', true],
+  ['that was looked at before', false],
+])('7. a process %s', (_, forgetful) => {
+  let state: SweepState;
+  let clean: Record<string, string | null>;
+  let count: number;
+  let trace: { readonly call: string; readonly path: string }[];
+
+  beforeAll(async () => {
+    state = await seenBefore();
+    trace = [];
+    const found = await lookWith(
+      state,
+      (_nth, call, path) => {
+        trace.push({ call, path });
+        return null;
+      },
+      forgetful,
+    );
+    clean = verdicts(found);
+    count = trace.length;
+  });
+
+  test('is judged by some hundred reads, and the idle ones are to be reaped', () => {
+    expect(count).toBeGreaterThan(100);
+    expect(Object.keys(clean).filter((name) => clean[name] === 'reap')).toEqual(
+      expect.arrayContaining(['idle', 'sdk-0.3.330-idle']),
+    );
+    expect(Object.values(clean).filter((verdict) => verdict === 'protected').length).toBeGreaterThan(3);
+    expect(new Set(found(state))).not.toContain(undefined);
+  });
+
+  // Of each kind that the program tells apart: not allowed, no memory or descriptor, nonsense.
+  test.each(['EACCES', 'EMFILE', 'ENOMEM', 'EIO', 'ELOOP'])(
+    'and is at work is protected, whichever read fails with %s',
+    async (code) => {
+      for (let nth = 1; nth <= count; nth += 1) {
+        const found = await lookWith(state, (each) => (each === nth ? code : null), forgetful);
+        expectNoneLost(found, trace[nth - 1], code);
+      }
+    },
+  );
+
+  test.each(['EACCES', 'EMFILE', 'ENOENT', 'ESRCH'])(
+    'and is at work is protected if from some read on every one fails with %s',
+    async (code) => {
+      for (let nth = 1; nth <= count; nth += 1) {
+        const found = await lookWith(state, (each) => (each >= nth ? code : null), forgetful);
+        expectNoneLost(found, trace[nth - 1], code);
+      }
+    },
+  );
+
+  test.each(['ENOENT', 'ESRCH'])(
+    'that vanishes at any read (%s) throws nothing, and no other suffers',
+    async (code) => {
+      for (let nth = 1; nth <= count; nth += 1) {
+        const gone = new RegExp(`^${captured.procRoot}/(\\d+)`).exec(trace[nth - 1]?.path ?? '')?.[1];
+        if (gone === undefined) continue;
+        const itsOwn = `${captured.procRoot}/${gone}/`;
+        const found = await lookWith(
+          state,
+          (each, _call, path) => (each >= nth && `${path}/`.startsWith(itsOwn) ? code : null),
+          forgetful,
+        );
+        // A tool that has vanished is none any more; the process that it ran below may rest now.
+        const isCaptured = Object.values(captured.processes).some(({ pid }) => pid === Number(gone));
+        if (isCaptured) expectNoneLost(found, trace[nth - 1], code);
+      }
+    },
+  );
+
+  test.each(['ENOENT', 'ESRCH'])('of which any one file is not there (%s) throws nothing', async (code) => {
+    for (let nth = 1; nth <= count; nth += 1) {
+      const { path } = trace[nth - 1] ?? { path: '' };
+      const found = await lookWith(state, (each) => (each === nth ? code : null), forgetful);
+      // What may be missing for good reason: a descriptor that was closed, a thread or a tool that ended, a file of Claude's or Clay's.
+      const mayBeMissing = /\/(fd|task)\/|\/home\/|\/tcp6$|\.claude\//.test(path.slice(captured.procRoot.length - 5));
+      const own = Object.values(captured.processes).some(({ pid }) => path.startsWith(`${captured.procRoot}/${pid}/`));
+      if (own && !mayBeMissing) expectNoneLost(found, trace[nth - 1], code);
+    }
+  });
+
+  const found = (of: SweepState): string[] => [...of.watches.keys()];
+
+  function expectNoneLost(seen: Look, at: { call: string; path: string } | undefined, code: string): void {
+    const now = verdicts(seen);
+    const lost = Object.keys(clean).filter((name) => clean[name] === 'protected' && now[name] === 'reap');
+    expect({ lost, at, code }).toEqual({ lost: [], at, code });
+    for (const judgement of seen.judgements) expect(keyOf(judgement.evidence.id)).toMatch(/^\d+:\d+$/);
+  }
+});

@@ -1,0 +1,374 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { readFileSync, renameSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { interfere, program } from '../faults/interference.ts';
+import { type Clay, type Sham, startClay } from '../support/clay.ts';
+import { childrenOf, identify, isAlive, kill, parentOf, withEnvironment } from '../support/processes.ts';
+import { type RunningReaper, reaper, reaperJson, startReaper } from '../support/reaper.ts';
+import { until } from '../support/until.ts';
+import {
+  ADA,
+  atRest,
+  claudeEnvironment,
+  claudeProgram,
+  clayScript,
+  commOf,
+  commonFolder,
+  everyUsersHome,
+  fakeDaemon,
+  fileOf,
+  folderOf,
+  listenAs,
+  MALLORY,
+  saying,
+  startAs,
+} from './users.ts';
+
+/** Whatever is not protected is ended at once. */
+const RUTHLESS = ['--grace', '0s', '--parked-after', '0s', '--min-age', '0s'];
+
+let common: ReturnType<typeof commonFolder>;
+let ada: { readonly clay: Clay; readonly idle: Sham; readonly waiting: Sham };
+let homes = 0;
+
+beforeAll(async () => {
+  common = commonFolder();
+  const clay = await startClay({ user: ADA, projects: ['rest', 'busy'] });
+  // The first would be reaped if anybody looked at ada's home; the second never may be.
+  const idle = await clay.sham({ project: 'rest', shape: 'native', idleSeconds: 3600 });
+  const waiting = await clay.sham({ project: 'busy', shape: 'native', journal: 'permission' });
+  ada = { clay, idle, waiting };
+});
+afterAll(async () => {
+  await ada?.clay.stop();
+  common?.remove();
+});
+
+/** A Clay home of mallory's with what she likes in its daemon.json. */
+function homeOfMallory(config: unknown): string {
+  homes += 1;
+  const home = folderOf(MALLORY, join(folderOf(MALLORY, join(common.path, `mallory${homes}`)), '.clay'), 0o700);
+  fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify(config));
+  return home;
+}
+
+/** Runs the service on some homes, and ends it with the test. */
+function watch(paths: readonly string[], ...more: readonly string[]): RunningReaper {
+  const homesOf = paths.flatMap((path) => ['--clay-home', path]);
+  const running = startReaper([...homesOf, ...RUTHLESS, '--poll', '100ms', '--log-level', 'debug', ...more]);
+  onTestFinished(async () => void (await running.stop()));
+  return running;
+}
+
+/** So many sweeps more, that began after now. */
+async function sweeps(running: RunningReaper, count: number): Promise<void> {
+  const done = (): number => running.log.filter((line) => line.msg === 'swept').length;
+  const before = done();
+  await until(`${count} sweeps`, () => done() > before + count);
+}
+
+describe("1. a daemon.json of mallory's", () => {
+  const named: readonly [what: string, pid: (reaper: RunningReaper) => unknown, reason: RegExp][] = [
+    ["ada's Clay", () => ada.clay.pid, /does not belong to uid 61802/],
+    ["ada's claude", () => ada.idle.pid, /does not belong to uid 61802/],
+    ['PID 1', () => 1, /not as expected \(pid\)/],
+    ['the reaper itself', (running) => running.pid, /does not belong to uid 61802/],
+    ['2^31', () => 2 ** 31, /not as expected \(pid\)/],
+    ['-1, which kill(2) takes for everybody', () => -1, /not as expected \(pid\)/],
+    ['0, which kill(2) takes for the group', () => 0, /not as expected \(pid\)/],
+    ['"1; rm"', () => '1; rm', /not as expected \(pid\)/],
+    ['a fraction', (running) => running.pid + 0.5, /not as expected \(pid\)/],
+    ['a list', () => [ada.clay.pid], /not as expected \(pid\)/],
+    ['nothing', () => null, /not as expected \(pid\)/],
+  ];
+
+  test.each(named)('that names %s is refused with the reason, and nothing is touched', async (_, pid, reason) => {
+    const home = homeOfMallory('nothing yet');
+    const running = watch([home]);
+    await running.logged('started');
+    const config = { pid: pid(running), projects: [] };
+    fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify(config));
+    await running.logged('clay-refused', (line) => line.home === home && reason.test(String(line.reason)));
+    await sweeps(running, 3);
+    expect(running.log.filter((line) => line.event === 'clay-found')).toEqual([]);
+    expect([ada.clay, ada.idle, ada.waiting].map(isAlive)).toEqual([true, true, true]);
+    expect(isAlive(identify(running.pid) ?? { pid: 0, startTicks: 0 })).toBe(true);
+  });
+
+  test('that names nobody leads nowhere, and run and cleanup say so', async () => {
+    const home = homeOfMallory({ pid: 2 ** 22 - 1 });
+    const waiting = await watch([home]).logged('waiting');
+    expect(waiting.msg).toMatch(/names pid 4194303, which does not run/);
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/names pid 4194303, which does not run/);
+  });
+
+  test("that names ada's shell is refused, and cleanup says so with status 3", async () => {
+    const shell = await startAs(ADA, ['/bin/sh', '-c', 'while :; do sleep 3600; done']);
+    onTestFinished(shell.end);
+    const home = homeOfMallory({ pid: shell.pid });
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/does not belong to uid 61802/);
+    expect(shell.isAlive()).toBe(true);
+  });
+
+  test('that belongs to root, for she may not have written it herself, leads nowhere', async () => {
+    const home = homeOfMallory({ pid: ada.clay.pid });
+    fileOf({ uid: 0, gid: 0 }, join(home, 'daemon.json'), JSON.stringify({ pid: ada.clay.pid }), 0o644);
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/not sure to be uid 0's/);
+  });
+});
+
+describe("2. a Clay of mallory's", () => {
+  test("whose home names ada's Clay and whose socket answers for it is refused", async () => {
+    const home = homeOfMallory({ pid: ada.clay.pid, projects: [] });
+    const socket = await listenAs(MALLORY, join(home, 'daemon.sock'), saying(atRest(ada.clay.pid)));
+    onTestFinished(socket.close);
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--now', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/does not belong to uid 61802/);
+    expect(socket.connections()).toBe(0);
+    expect([ada.idle, ada.waiting].map(isAlive)).toEqual([true, true]);
+  });
+
+  test("whose home is a link to ada's speaks with ada's voice only, even if it leads elsewhere a moment later", async () => {
+    // Hers: everything at rest, and no conversation known.
+    const hers = homeOfMallory({ pid: ada.clay.pid, projects: [] });
+    folderOf(MALLORY, join(hers, 'sessions'));
+    const socket = await listenAs(MALLORY, join(hers, 'daemon.sock'), saying(atRest(ada.clay.pid)));
+    onTestFinished(socket.close);
+    const link = join(common.path, 'mallory-link');
+    const turn = (target: string): void => {
+      symlinkSync(target, `${link}.new`);
+      renameSync(`${link}.new`, link);
+    };
+    turn(ada.clay.home);
+    // In the worst moment: right after the look at the socket, and right before the next look at the home.
+    const swap = (target: string): string => `ln -s ${target} ${link}.new && mv -T ${link}.new ${link}`;
+    const rules = [
+      { call: '^lstatSync .*/daemon\\.sock$', when: 'after', run: swap(hers) },
+      { call: '^(lstatSync|realpathSync) (.*/daemon\\.json|.*mallory-link)$', run: swap(ada.clay.home) },
+    ] as const;
+    const interference = interfere(rules);
+    onTestFinished(interference.remove);
+    const { report } = await reaperJson(['cleanup', '--yes', '--now', '--clay-home', link, ...RUTHLESS], {
+      env: { ...interference.env, CLAY_REAPER_PROTECT_PROJECTS: 'rest' },
+    });
+    expect(interference.calls().filter((call) => call.endsWith('/daemon.sock'))).not.toEqual([]);
+    expect(ada.waiting.isAlive()).toBe(true);
+    expect(socket.connections()).toBe(0);
+    expect(report.clay).toMatchObject([{ pid: ada.clay.pid, home: ada.clay.home, api: 'ok' }]);
+  });
+
+  test("whose home leads through a folder of somebody else's is refused", async () => {
+    // Ada's own files, in a folder of hers, below one that mallory can put another in the place of.
+    const open = folderOf(ADA, join(folderOf(MALLORY, join(common.path, 'market')), 'stall'));
+    fileOf(ADA, join(open, 'daemon.json'), JSON.stringify({ pid: ada.clay.pid }));
+    const anybodys = folderOf(ADA, join(common.path, 'anybodys'), 0o777);
+    fileOf(ADA, join(anybodys, 'daemon.json'), JSON.stringify({ pid: ada.clay.pid }));
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', open, '--clay-home', anybodys]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/market belongs to uid 61802/);
+    expect(stderr).toMatch(/anybody may write to .*anybodys/);
+  });
+
+  /** A Clay of mallory's that passes for one: process, daemon.json and socket are hers. */
+  async function clayOfMallory(children: readonly string[], status: (pid: number) => Record<string, unknown> = atRest) {
+    const home = homeOfMallory('nothing yet');
+    const folder = join(home, '..');
+    const claude = claudeProgram(join(folder, 'bin'));
+    const daemon = await fakeDaemon(
+      MALLORY,
+      clayScript(MALLORY, folder),
+      children.map((command) => command.replaceAll('CLAUDE', claude)),
+      claudeEnvironment(folder, home),
+    );
+    onTestFinished(daemon.end);
+    fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid, projects: [] }));
+    const socket = await listenAs(MALLORY, join(home, 'daemon.sock'), saying(status(daemon.pid)));
+    onTestFinished(socket.close);
+    return { home, folder, daemon, socket, children: daemon.claudes };
+  }
+
+  test('can have her own idle processes ended, so that what follows is no empty test', async () => {
+    const { home, children } = await clayOfMallory(['exec CLAUDE 86400']);
+    const { status, report } = await reaperJson(['cleanup', '--yes', '--now', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(0);
+    expect(report.processes).toMatchObject([{ pid: children[0]?.pid, uid: MALLORY.uid, outcome: 'terminated' }]);
+    expect(children.map(isAlive)).toEqual([false]);
+  });
+
+  test("that answers for ada's pid is not believed, and her own processes are left alone", async () => {
+    const { home, children } = await clayOfMallory(['exec CLAUDE 86400'], () => atRest(ada.clay.pid));
+    const { status, report } = await reaperJson(['cleanup', '--yes', '--now', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(4);
+    expect(report.clay).toMatchObject([{ api: 'unreachable', apiError: expect.stringContaining('answers, not') }]);
+    expect(children.map(isAlive)).toEqual([true]);
+  });
+
+  test("that claims ada's projects are idle says nothing about ada's", async () => {
+    const busy = [{ slug: 'busy', path: ada.clay.projectPath('busy') }];
+    const { home } = await clayOfMallory([], (pid) => atRest(pid, busy));
+    const restore = everyUsersHome(
+      [
+        [MALLORY, join(home, '..')],
+        [ADA, ada.clay.userHome],
+      ],
+      common.path,
+    );
+    onTestFinished(restore);
+    const { report } = await reaperJson(['cleanup', '--yes', '--now', ...RUTHLESS], {
+      env: { HOME: '/nonexistent', CLAY_REAPER_PROTECT_PROJECTS: 'rest' },
+    });
+    expect(report.clay.map((each) => each.uid).sort()).toEqual([ADA.uid, MALLORY.uid]);
+    expect(report.processes.find((each) => each.pid === ada.waiting.pid)).toMatchObject({
+      verdict: 'protected',
+      reasons: [{ code: 'turn' }, { code: 'processing' }],
+    });
+    expect(ada.waiting.isAlive()).toBe(true);
+  });
+
+  test("whose claude claims to be a newer process of ada's conversation does not supersede ada's", async () => {
+    const parked = await ada.clay.sham({ project: 'rest', shape: 'native', idleSeconds: 60 });
+    const { home, folder, children } = await clayOfMallory(['exec CLAUDE 86400']);
+    const [claude] = children;
+    folderOf(MALLORY, join(folder, '.claude'));
+    folderOf(MALLORY, join(folder, '.claude', 'sessions'));
+    const session = { pid: claude?.pid, sessionId: parked.sessionId, startedAt: Date.now() };
+    fileOf(MALLORY, join(folder, '.claude', 'sessions', `${claude?.pid}.json`), JSON.stringify(session));
+    const homesOf = ['--clay-home', home, '--clay-home', ada.clay.home];
+    const { report } = await reaperJson([
+      'status',
+      ...homesOf,
+      '--min-age',
+      '0s',
+      '--parked-after',
+      '1h',
+      '--grace',
+      '0s',
+    ]);
+    const verdicts = new Map(report.processes.map((each) => [each.pid, each]));
+    expect(verdicts.get(claude?.pid ?? 0)).toMatchObject({ sessionId: parked.sessionId });
+    expect(verdicts.get(parked.pid)).toMatchObject({ verdict: 'grace', orphan: 'parked' });
+  });
+
+  test("whose child is a setuid program, or root's altogether, named claude, is not obeyed", async () => {
+    // Effective root with mallory's real uid, and root in all four.
+    const setuid = claudeProgram(join(common.path, 'setuid'), '/usr/bin/setpriv', 0o4755);
+    const sleep = claudeProgram(join(common.path, 'plain'));
+    const { home, children } = await clayOfMallory([
+      `exec ${claudeProgram(join(common.path, 'sleeper'), '/bin/sleep', 0o4755)} 86400`,
+      `exec ${setuid} --reuid 0 --regid 0 --clear-groups ${sleep} 86400`,
+    ]);
+    await until('root has taken over', () => children.map(({ pid }) => uids(pid)).join() === '61802 0 0 0,0 0 0 0');
+    const { report } = await reaperJson(['cleanup', '--yes', '--now', '--clay-home', home, ...RUTHLESS]);
+    expect(report.processes).toHaveLength(2);
+    for (const each of report.processes) {
+      expect(each).toMatchObject({ verdict: 'protected', reasons: [{ code: 'unverified' }] });
+      expect(each.reasons[0]?.detail).toContain('does not run under uid 61802');
+    }
+    expect(children.map(isAlive)).toEqual([true, true]);
+  });
+
+  test("whose claude becomes a program of root's when it is told to end is not killed in root's place", async () => {
+    const setuid = claudeProgram(join(common.path, 'sudo'), '/usr/bin/setpriv', 0o4755);
+    const sleep = claudeProgram(join(common.path, 'roots'));
+    const shell = claudeProgram(join(common.path, 'shell'), '/bin/sh');
+    const becomeRoot = `exec ${setuid} --reuid 0 --regid 0 --clear-groups ${sleep} 86400`;
+    // Ready only when the trap is set: it is named claude from then on.
+    const waiting = `exec ${shell} -c 'trap "${becomeRoot}" TERM; while :; do read line <${join(common.path, 'never')}; done'`;
+    execFileSync('mkfifo', ['-m', '666', join(common.path, 'never')]);
+    const { home, children } = await clayOfMallory([waiting]);
+    const [claude] = children;
+    const args = ['cleanup', '--yes', '--now', '--clay-home', home, '--kill-after', '1s', ...RUTHLESS];
+    const { report } = await reaperJson(args);
+    expect(uids(claude?.pid ?? 0)).toBe('0 0 0 0');
+    expect(children.map(isAlive)).toEqual([true]);
+    expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
+  });
+
+  test("whose socket turns into a link to somebody else's is not followed there", async () => {
+    const { home } = await clayOfMallory([]);
+    const roots = await listenAs({ uid: 0, gid: 0 }, join(common.path, 'roots.sock'), saying({ ok: true }));
+    onTestFinished(roots.close);
+    const socket = join(home, 'daemon.sock');
+    // The second look at it is the last one before it is connected to.
+    const swap = `ln -sf ${join(common.path, 'roots.sock')} ${socket}`;
+    const interference = interfere([{ call: `^lstatSync ${socket}$`, from: 2, to: 2, when: 'after', run: swap }]);
+    onTestFinished(interference.remove);
+    const { status } = await reaperJson(['status', '--clay-home', home], { env: interference.env });
+    expect(interference.calls()).toContain(`lstatSync ${socket}`);
+    expect(status).toBe(4);
+    expect(roots.connections()).toBe(0);
+  });
+
+  test("that lives in a pid namespace of its own is refused: its pids are somebody else's here", async () => {
+    const home = homeOfMallory('nothing yet');
+    const script = clayScript(MALLORY, join(home, '..'));
+    const inside = `exec setpriv --reuid ${MALLORY.uid} --regid ${MALLORY.gid} --clear-groups sh -c 'sleep 86400; :' sh ${script}`;
+    const outside = await startAs({ uid: 0, gid: 0 }, [
+      'unshare',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      'sh',
+      '-c',
+      inside,
+    ]);
+    onTestFinished(outside.end);
+    const daemon = await until('the daemon runs', () =>
+      childrenOf(outside.pid).find((pid) => uids(pid) === '61802 61802 61802 61802'),
+    );
+    fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify({ pid: daemon }));
+    const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', home, ...RUTHLESS]);
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/lives in another pid namespace/);
+  });
+
+  test("whose left-behind claude names ada's home, or whose Clay lives, is nobody's leftover", async () => {
+    const claude = claudeProgram(join(common.path, 'leftover'));
+    const environment = claudeEnvironment('/nonexistent', ada.clay.home);
+    // Its parent ends at once, so PID 1 gets it.
+    await startAs(MALLORY, ['/bin/sh', '-c', `${claude} 4242 & exit`], environment);
+    const orphan = await until('it is handed on', () =>
+      withEnvironment('CLAUDE_CODE_ENTRYPOINT=sdk-ts').find(
+        ({ pid }) => commOf(pid) === 'claude' && parentOf(pid) === 1,
+      ),
+    );
+    onTestFinished(() => kill(orphan));
+    const { report } = await reaperJson(['cleanup', '--yes', '--now', ...RUTHLESS], {
+      env: { HOME: '/nonexistent', CLAY_REAPER_PROTECT_PROJECTS: 'rest' },
+    });
+    expect(report.processes.map((each) => each.pid)).not.toContain(orphan.pid);
+    expect(isAlive(orphan)).toBe(true);
+  });
+});
+
+describe('the reaper itself', () => {
+  test('refuses to work on a /proc of another pid namespace, where pids are not those that it signals', async () => {
+    const inside = [process.execPath, program, 'cleanup', '--yes', '--now', '--clay-home', ada.clay.home, ...RUTHLESS];
+    const finished = await new Promise<{ status: number | null; stderr: string }>((resolve) => {
+      const args = ['--pid', '--fork', '--kill-child', ...inside];
+      const child = execFile('unshare', args, { env: { PATH: process.env.PATH } }, (_, __, stderr) =>
+        resolve({ status: child.exitCode, stderr }),
+      );
+    });
+    expect(finished.status).toBe(2);
+    expect(finished.stderr).toMatch(/pid namespace/);
+    expect(ada.idle.isAlive()).toBe(true);
+  });
+});
+
+/** Real, effective, saved and file system uid of a process. */
+function uids(pid: number): string {
+  try {
+    return /^Uid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.replaceAll('\t', ' ') ?? '';
+  } catch {
+    return '';
+  }
+}
