@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -238,14 +238,18 @@ describe('explain', () => {
     });
 
     it('a zombie', async () => {
-      // It does not wait for its child.
-      const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 86400'], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+      // A shell would collect its child; what it becomes does not. So the child ends only after that.
+      const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 86400 3<&-'], {
+        stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       });
       try {
         const pid = await new Promise<number>((resolve) =>
           parent.stdout?.once('data', (text) => resolve(Number(text))),
         );
+        await until('the shell has become another program', () =>
+          readFileSync(`/proc/${parent.pid}/comm`, 'utf8').startsWith('sleep'),
+        );
+        parent.stdio[3]?.destroy();
         const { stdout } = await until('it is dead', async () => {
           const explained = await explain(pid);
           return explained.stdout.includes('zombie') && explained;
