@@ -1,12 +1,13 @@
 import { ok, type Result } from '../files.ts';
-import { listProc, readProcText } from './read.ts';
+import { readProcText } from './read.ts';
+import { countThreads, listThreads } from './threads.ts';
 
 /**
  * The pids of a process's children, from /proc/PID/task/TID/children of all its threads: a child belongs to the thread
  * that made it, and Claude starts its own from any (measured).
  */
 export function readChildren(procRoot: string, pid: number): Result<number[]> {
-  const tasks = listProc(`${procRoot}/${pid}/task`);
+  const tasks = listThreads(procRoot, pid, countThreads(procRoot, pid));
   if (!tasks.ok) return tasks;
   const children: number[] = [];
   for (const task of tasks.value) {

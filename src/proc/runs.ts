@@ -1,10 +1,6 @@
-import { lstatSync, readdirSync } from 'node:fs';
-import { attempt } from '../files.ts';
 import { readProcText } from './read.ts';
 import type { Stat } from './stat.ts';
-
-/** A `claude` has some 20 (measured). */
-const MAX_THREADS = 1_000;
+import { countThreads, listThreads } from './threads.ts';
 
 /** The kernel counts runs only if it was built to (CONFIG_SCHED_INFO); else this is all there is. */
 const NOT_COUNTED = '0 0 0';
@@ -15,22 +11,15 @@ const NOT_COUNTED = '0 0 0';
  */
 export function readRuns(procRoot: string, { pid, state, threads }: Stat): string | null {
   // While a thread runs, its time is not up to date.
-  if (state !== 'S' || threads > MAX_THREADS) return null;
-  const folder = `${procRoot}/${pid}/task`;
-  const tasks = attempt(folder, () => (threads === 1 ? [String(pid)] : readdirSync(folder)));
-  if (!tasks.ok) return null;
+  if (state !== 'S') return null;
+  const ids = listThreads(procRoot, pid, threads);
+  if (!ids.ok) return null;
   let runs = '';
-  for (const task of tasks.value) {
-    const text = readProcText(`${folder}/${task}/schedstat`);
+  for (const id of ids.value) {
+    const text = readProcText(`${procRoot}/${pid}/task/${id}/schedstat`);
     if (!text.ok || text.value.startsWith(NOT_COUNTED)) return null;
-    runs += `${task} ${text.value}`;
+    runs += `${id} ${text.value}`;
   }
   // One that began meanwhile would be missing here, and might be gone again by the next time.
-  return countThreads(folder) === tasks.value.length ? runs : null;
-}
-
-/** A directory has two links, and one more for each directory in it. */
-function countThreads(folder: string): number {
-  const stat = attempt(folder, () => lstatSync(folder));
-  return stat.ok ? stat.value.nlink - 2 : 0;
+  return countThreads(procRoot, pid) === ids.value.length ? runs : null;
 }
