@@ -1,7 +1,6 @@
 import { UsageError } from '../config/load.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
 import { printJson, statusReport } from '../output/report.ts';
-import { processTable, screenOf, totalsLine } from '../output/table.ts';
 import { tell } from '../output/tell.ts';
 import { watchUsage } from '../output/usage.ts';
 import { settingsOf } from '../service/serve.ts';
@@ -20,6 +19,7 @@ export async function status(options: StatusOptions): Promise<number> {
   const exit = exitStatus(look);
   if (options.json) printJson(statusReport(look, used));
   else if (exit !== EXIT.nothingFound) {
+    const { processTable, screenOf, totalsLine } = await import('../output/table.ts');
     const table = processTable(look.judgements, used, screenOf(process.stdout));
     process.stdout.write(`${look.judgements.length > 0 ? `${table}\n` : ''}${totalsLine(look, used)}\n`);
   }

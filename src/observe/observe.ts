@@ -80,7 +80,7 @@ export async function observe(host: Host, homes: Homes, memory: Memory, clock: (
 
 /** Looks over the process table for daemons that no home leads to, and for what dead ones left behind. */
 async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: boolean): Promise<void> {
-  const table = await lookOverProcesses(host, homes.discover === 'own');
+  const table = await lookOverProcesses(host, homes.discover === 'own', noDaemonYet);
   const onlyThese = homes.discover === 'nothing';
   memory.tableNote = table.problem ?? hintAt(table.foreignDaemons);
   memory.abandoned = table.abandoned.filter(
@@ -99,7 +99,23 @@ async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: b
 
 function lookAtHomes(host: Host, homes: Homes, memory: Memory): HomeLook[] {
   const paths = new Set([...homes.paths, ...memory.foundHomes]);
-  return [...paths].map((home) => lookAtHome(host.procRoot, home, memory.confirmed));
+  return limitPerUser([...paths].map((home) => lookAtHome(host.procRoot, home, memory.confirmed)));
+}
+
+/** A person has one Clay, or a few. */
+const MAX_DAEMONS_PER_USER = 64;
+
+/** Each daemon is asked, and each may answer at length: one user's are not to fill the memory, or the time, of all. */
+function limitPerUser(looks: readonly HomeLook[]): HomeLook[] {
+  const counts = new Map<number, number>();
+  return looks.map((look) => {
+    const daemons = look.daemons.filter(({ uid }) => {
+      counts.set(uid, (counts.get(uid) ?? 0) + 1);
+      return (counts.get(uid) ?? 0) <= MAX_DAEMONS_PER_USER;
+    });
+    if (daemons.length === look.daemons.length) return look;
+    return { ...look, daemons, refusals: [...look.refusals, `its user has more than ${MAX_DAEMONS_PER_USER} Clays`] };
+  });
 }
 
 /** Each daemon once, whatever number of paths lead to it. */

@@ -1,6 +1,5 @@
 import { lstatSync } from 'node:fs';
 import { getHeapStatistics } from 'node:v8';
-import psList from 'ps-list';
 import { CLAUDE_COMM, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { daemonScript } from '../clay/daemon.ts';
 import { attempt, type Failure } from '../files.ts';
@@ -14,7 +13,7 @@ import type { Host } from './host.ts';
 /** A `claude` of a Clay that is dead: reparented, and its environment names the Clay home that started it. */
 export type Abandoned = ProcessId & { readonly uid: number; readonly home: string };
 
-/** What a look over all processes of the machine found; `ps-list` starts two `ps` processes, 15 ms (measured). */
+/** What a look over all processes of the machine found. */
 export type TableLook = {
   /** The homes that running Clay daemons name in their environment. */
   readonly homes: readonly string[];
@@ -25,9 +24,12 @@ export type TableLook = {
   readonly problem: string | null;
 };
 
-/** Looks over all processes that this user may look into, or only over its own ones. */
-export async function lookOverProcesses(host: Host, onlyOwn: boolean): Promise<TableLook> {
-  const listed = (await listByPs()) ?? listByHand(host);
+/**
+ * Looks over all processes that this user may look into, or only over its own ones. `noDaemonYet`: a daemon has to be found,
+ * and `ps-list` is what finds it; else it is about what dead daemons left behind, and /proc alone tells that for less.
+ */
+export async function lookOverProcesses(host: Host, onlyOwn: boolean, noDaemonYet: boolean): Promise<TableLook> {
+  const listed = (noDaemonYet ? await listByPs() : null) ?? listByHand(host);
   if (!Array.isArray(listed)) return { homes: [], abandoned: [], foreignDaemons: [], problem: listed.detail };
   const processes: readonly Listed[] = listed;
   const own = process.geteuid?.();
@@ -56,6 +58,7 @@ const HEAP_FOR_PS_LIST_BYTES = 512 * 1024 * 1024;
 /** The processes by `ps`; null where there is none, or too little memory for it. */
 async function listByPs(): Promise<Listed[] | null> {
   if (getHeapStatistics().heap_size_limit < HEAP_FOR_PS_LIST_BYTES) return null;
+  const { default: psList } = await import('ps-list');
   return psList().catch(() => null);
 }
 

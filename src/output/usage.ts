@@ -1,4 +1,3 @@
-import pidusage from 'pidusage';
 import type { Look } from '../sweep.ts';
 import type { UsageByPid } from './report.ts';
 
@@ -9,6 +8,8 @@ import type { UsageByPid } from './report.ts';
 export function watchUsage(): { begin: (look: Look) => Promise<void>; end: (look: Look) => Promise<UsageByPid> } {
   const measure = async (look: Look): Promise<UsageByPid> => {
     const usage = new Map<number, { cpuPercent: number; rssBytes: number }>();
+    if (look.judgements.length === 0) return usage;
+    const { default: pidusage } = await import('pidusage');
     for (const { evidence } of look.judgements) {
       // One by one: asked for several, it fails for all if one has vanished.
       const stats = await pidusage(evidence.id.pid).catch(() => null);
@@ -21,7 +22,7 @@ export function watchUsage(): { begin: (look: Look) => Promise<void>; end: (look
     end: async (look) => {
       const usage = await measure(look);
       // It keeps descriptors open for the next call, which does not come.
-      pidusage.clear();
+      if (usage.size > 0) (await import('pidusage')).default.clear();
       return usage;
     },
   };
