@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { limitsOf, pressureLimitsOf } from '../config/limits.ts';
 import { type LoadedConfig, UsageError } from '../config/load.ts';
 import { homesOfThisMachine } from '../observe/homes.ts';
@@ -32,6 +33,8 @@ export async function serve(service: Service): Promise<void> {
   const { host, log } = service;
   const notifier = createNotifier(process.env);
   const stop = new AbortController();
+  // Each process that is being ended listens to it, and there may be hundreds.
+  setMaxListeners(0, stop.signal);
   const state = emptyState();
   let { config } = service.first;
   let settings = settingsOf(host, service.first);
