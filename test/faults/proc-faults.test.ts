@@ -88,6 +88,7 @@ beforeAll(async () => {
     killAfterMs: 0,
     maxKillsPerSweep: 100,
   };
+  shareSession();
   patch();
 });
 afterAll(async () => {
@@ -96,6 +97,18 @@ afterAll(async () => {
   for (const server of servers) await new Promise((resolve) => server.close(resolve));
   captured?.remove();
 });
+
+/** One of the tools shares the session of its claude, as a later release may have it: only its command line tells. */
+function shareSession(): void {
+  const { pid } = captured.processes['background-tool'] ?? { pid: 0 };
+  const [tool = ''] = real.readFileSync(`${captured.procRoot}/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+  const fieldsOf = (of: number | string): string[] =>
+    real.readFileSync(`${captured.procRoot}/${of}/stat`, 'utf8').split(' ');
+  const fields = fieldsOf(tool);
+  // Neither name holds a space, so the session is the sixth.
+  fields[5] = fieldsOf(pid)[5] ?? '';
+  real.writeFileSync(`${captured.procRoot}/${tool}/stat`, fields.join(' '));
+}
 
 /** A state in which each process was seen before, and the table of this real machine is not due. */
 async function seenBefore(): Promise<SweepState> {

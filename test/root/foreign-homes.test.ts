@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { readFileSync, renameSync, symlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { interfere, program } from '../faults/interference.ts';
@@ -292,19 +292,43 @@ describe("2. a Clay of mallory's", () => {
     expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
   });
 
-  test("whose socket turns into a link to somebody else's is not followed there", async () => {
-    const { home } = await clayOfMallory([]);
-    const roots = await listenAs({ uid: 0, gid: 0 }, join(common.path, 'roots.sock'), saying({ ok: true }));
-    onTestFinished(roots.close);
-    const socket = join(home, 'daemon.sock');
+  test.each([
     // The second look at it is the last one before it is connected to.
-    const swap = `ln -sf ${join(common.path, 'roots.sock')} ${socket}`;
-    const interference = interfere([{ call: `^lstatSync ${socket}$`, from: 2, to: 2, when: 'after', run: swap }]);
+    ['before it is opened', '^lstatSync SOCKET$', 2],
+    ['before it is connected to', '^openSync SOCKET$', 1],
+  ])("whose socket turns into a link to somebody else's right %s is not followed there", async (_, call, nth) => {
+    const { home, socket: hers } = await clayOfMallory([]);
+    const roots = await listenAs({ uid: 0, gid: 0 }, join(common.path, `roots${homes}.sock`), saying({ ok: true }));
+    onTestFinished(roots.close);
+    const path = join(home, 'daemon.sock');
+    const swap = `ln -sf ${join(common.path, `roots${homes}.sock`)} ${path}`;
+    const rule = { call: call.replace('SOCKET', path), from: nth, to: nth, when: 'after', run: swap } as const;
+    const interference = interfere([rule]);
     onTestFinished(interference.remove);
-    const { status } = await reaperJson(['status', '--clay-home', home], { env: interference.env });
-    expect(interference.calls()).toContain(`lstatSync ${socket}`);
-    expect(status).toBe(4);
+    const { report } = await reaperJson(['status', '--clay-home', home], { env: interference.env });
+    expect(readlinkSync(path)).toContain('roots');
     expect(roots.connections()).toBe(0);
+    // What was opened is what is connected to, wherever the path leads by then.
+    expect(report.clay).toMatchObject([{ api: nth === 1 ? 'ok' : 'unreachable' }]);
+    expect(hers.connections()).toBe(nth === 1 ? 1 : 0);
+  });
+
+  test('whose claude becomes another program right before the second look is spared', async () => {
+    const shell = claudeProgram(join(common.path, 'editor'), '/bin/sh');
+    const never = join(common.path, 'nothing');
+    execFileSync('mkfifo', ['-m', '666', never]);
+    const program = `trap "exec sleep 86400" USR1; while :; do read line <${never}; done`;
+    const { home, children } = await clayOfMallory([`exec ${shell} -c '${program}'`]);
+    const [claude] = children;
+    // Its Clay is asked for the third time when its processes are about to be ended.
+    const become = `kill -USR1 ${claude?.pid}; for n in $(seq 500); do [ "$(cat /proc/${claude?.pid}/comm)" = sleep ] && exit; sleep 0.01; done; exit 1`;
+    const interference = interfere([{ call: `^openSync ${home}/daemon.sock$`, from: 3, to: 3, run: become }]);
+    onTestFinished(interference.remove);
+    const { report } = await reaperJson(['cleanup', '--yes', '--now', '--clay-home', home, ...RUTHLESS], {
+      env: interference.env,
+    });
+    expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
+    expect(children.map(isAlive)).toEqual([true]);
   });
 
   test("that lives in a pid namespace of its own is refused: its pids are somebody else's here", async () => {

@@ -1,13 +1,14 @@
 import { execFileSync } from 'node:child_process';
 
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Clay, startClay } from '../support/clay.ts';
-import { identify, isAlive, type ProcessId } from '../support/processes.ts';
-import { type Report, startReaper } from '../support/reaper.ts';
+import { interfere } from '../faults/interference.ts';
+import { type Clay, startClay, type User } from '../support/clay.ts';
+import { identify, isAlive, kill, type ProcessId, withEnvironment } from '../support/processes.ts';
+import { type Report, reaperJson, startReaper } from '../support/reaper.ts';
 import { until } from '../support/until.ts';
 import { measured } from './measured.ts';
-import { residentBytes } from './memory.ts';
 import {
   ADA,
   atRest,
@@ -75,10 +76,7 @@ describe("4. processes of mallory's", () => {
     const many = await startAs(MALLORY, ['/bin/sh', '-c', script]);
     onTestFinished(async () => {
       await many.end();
-      execFileSync('sh', [
-        '-c',
-        `for p in /proc/[0-9]*; do [ "$(stat -c %u $p 2>/dev/null)" = ${MALLORY.uid} ] && kill -9 \${p#/proc/}; done; :`,
-      ]);
+      endAllOf(MALLORY);
     });
     await until(
       'they all run',
@@ -91,12 +89,12 @@ describe("4. processes of mallory's", () => {
   });
 
   test('with an environment of megabytes are not kept in memory with it', async () => {
-    // Twenty variables of 100 KB for each of thirty processes.
+    // Nine variables of 100 KB for each of sixty processes: more than the heap of the service.
     const variables =
       'A=$(head -c 100000 /dev/zero | tr "\\0" x); for n in 1 2 3 4 5 6 7 8 9; do export V$n=$A; done; exec CLAUDE 86400';
-    const { home } = await clayOfMallory(Array(30).fill(variables) as string[]);
+    const { home } = await clayOfMallory(Array(60).fill(variables) as string[]);
     const { rows } = await expectAdasOrphanEnded(home);
-    expect(rows).toHaveLength(30);
+    expect(rows).toHaveLength(60);
   });
 
   test('with thousands of sockets are not followed', async () => {
@@ -128,36 +126,63 @@ describe("4. processes of mallory's", () => {
     expect(claude && isAlive(claude)).toBe(true);
   });
 
-  test('that pass for a Clay in a new home each do not fill the memory of the service', async () => {
+  test('that pass for a Clay in a new home each are not looked for in all of them for ever', async () => {
     const hers = Array.from({ length: 12 }, (_, n) => [MALLORY, join(common.path, `mallory${homes + n + 1}`)] as const);
     const restore = everyUsersHome([[ADA, ada.userHome], ...hers], common.path);
     onTestFinished(restore);
+    const interference = interfere([]);
     const running = startReaper(['--poll', '100ms', '--log-level', 'debug', '--dry-run'], {
-      env: { HOME: '/nonexistent', NODE_OPTIONS: '--max-old-space-size=32' },
+      env: { ...interference.env, HOME: '/nonexistent' },
     });
-    onTestFinished(async () => void (await running.stop()));
+    onTestFinished(async () => {
+      await running.stop();
+      interference.remove();
+    });
     await running.logged('clay-found');
-    const before = residentBytes(running.pid);
     // Each time that a daemon comes or goes the process table is looked over, and leads to 30 new homes.
     for (let round = 0; round < 12; round += 1) {
       const script = clayScript(MALLORY, join(common.path, `round${round}`));
+      const home = `${common.path}/no/home${round}`;
       const starting = Array.from(
         { length: 30 },
-        (_, n) =>
-          `CLAY_HOME=${common.path}/no/${'y'.repeat(2000)}${round}-${n} /bin/sh -c 'sleep 86400; :' sh ${script} &`,
+        (_, n) => `CLAY_HOME=${home}-${n} /bin/sh -c 'sleep 86400; :' sh ${script} &`,
       );
       const many = await startAs(MALLORY, ['/bin/sh', '-c', `${starting.join('\n')}\nwait`]);
+      await until('they run', () => withEnvironment(`${home}-29`).length > 0);
       const { daemon } = await clayOfMallory([]);
       await running.logged('clay-found', (line) => line.clayPid === daemon.pid);
       await daemon.end();
       await running.logged('clay-lost', (line) => line.clayPid === daemon.pid);
       await many.end();
-      execFileSync('sh', [
-        '-c',
-        `for p in /proc/[0-9]*; do [ "$(stat -c %u $p 2>/dev/null)" = ${MALLORY.uid} ] && kill -9 \${p#/proc/}; done; :`,
-      ]);
+      endAllOf(MALLORY);
     }
-    expect(residentBytes(running.pid) - before).toBeLessThan(30 * MIB);
+    const before = interference.calls().length;
+    const swept = (): number => running.log.filter((line) => line.msg === 'swept').length;
+    const already = swept();
+    await until('two sweeps', () => swept() > already + 2);
+    const lookedAt = new Set(
+      interference
+        .calls()
+        .slice(before)
+        .map((call) => /no\/home[\d-]+/.exec(call)?.[0]),
+    );
+    lookedAt.delete(undefined);
+    expect(lookedAt.size).toBeGreaterThan(50);
+    expect(lookedAt.size).toBeLessThanOrEqual(256);
+  });
+
+  test('that are 70 Clays are no more than 64: each may answer at length', async () => {
+    const made = [];
+    for (let each = 0; each < 70; each += 1) made.push(await clayOfMallory([]));
+    const homesOf = made.flatMap(({ home }) => ['--clay-home', home]);
+    const { status, report, stderr } = await reaperJson(['status', ...homesOf, '--clay-home', ada.home]);
+    expect(report.clay.filter(({ uid }) => uid === MALLORY.uid)).toHaveLength(64);
+    expect(report.clay.filter(({ uid }) => uid === ADA.uid)).toMatchObject([{ api: 'ok' }]);
+    expect([status, stderr]).toEqual([0, '']);
+    const running = startReaper([...homesOf, '--poll', '100ms', '--dry-run']);
+    onTestFinished(async () => void (await running.stop()));
+    const refused = await running.logged('clay-refused');
+    expect(refused.reason).toBe('its user has more than 64 Clays');
   });
 
   test("that change their network namespace do not change what is known of ada's connections", async () => {
@@ -167,6 +192,22 @@ describe("4. processes of mallory's", () => {
     expect(rows).toHaveLength(1);
   });
 });
+
+/** Ends all processes of a user that only this test has. */
+function endAllOf({ uid }: User): void {
+  for (const name of readdirSync('/proc')) {
+    const found = /^\d+$/.test(name) ? identify(Number(name)) : null;
+    if (found && uidOf(found.pid) === uid) kill(found);
+  }
+}
+
+function uidOf(pid: number): number | null {
+  try {
+    return statSync(`/proc/${pid}`).uid;
+  } catch {
+    return null;
+  }
+}
 
 const childCount = (parent: ProcessId | undefined): number =>
   parent && identify(parent.pid)
