@@ -5,9 +5,9 @@ import { join } from 'node:path';
  * Writes who made what is in a bundle, and under which licence: every package of which esbuild put a file into it.
  * Fails for a package without a licence text of its own and without a licence's name.
  */
-export function writeLicences(metafile, outfile) {
+export function writeLicences(inputs, outfile) {
   const folders = new Set(
-    Object.keys(metafile.inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []),
+    Object.keys(inputs).flatMap((path) => path.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0] ?? []),
   );
   const parts = [...folders].sort().map((folder) => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));

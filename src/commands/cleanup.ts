@@ -5,8 +5,8 @@ import { memory, processTable, screenOf, shortTime, totalsLine } from '../output
 import { tell } from '../output/tell.ts';
 import type { Spared } from '../reap/end-process.ts';
 import { recordReaped } from '../service/record.ts';
-import { settingsOf } from '../service/serve.ts';
 import { type Look, lookOnce, orphansToReap, type Reaped, reap, type SweepSettings } from '../sweep.ts';
+import { settingsOf } from '../sweep-settings.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
 
 type CleanupOptions = CommonOptions & {

@@ -16,8 +16,8 @@ import { printJson, type UsageByPid } from '../output/report.ts';
 import { screenOf } from '../output/table.ts';
 import { tell } from '../output/tell.ts';
 import { watchUsage } from '../output/usage.ts';
-import { settingsOf } from '../service/serve.ts';
 import { emptyState, type Look, look, lookOnce, type SweepSettings } from '../sweep.ts';
+import { settingsOf } from '../sweep-settings.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
 
 type ExplainOptions = CommonOptions & { readonly json?: boolean };

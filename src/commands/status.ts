@@ -3,8 +3,8 @@ import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-statu
 import { printJson, statusReport } from '../output/report.ts';
 import { tell } from '../output/tell.ts';
 import { watchUsage } from '../output/usage.ts';
-import { settingsOf } from '../service/serve.ts';
 import { lookOnce, type SweepSettings } from '../sweep.ts';
+import { settingsOf } from '../sweep-settings.ts';
 import { type CommonOptions, loadFor, thisHost } from './options.ts';
 
 type StatusOptions = CommonOptions & { readonly json?: boolean; readonly watch?: boolean };

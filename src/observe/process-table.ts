@@ -1,5 +1,4 @@
 import { lstatSync } from 'node:fs';
-import { getHeapStatistics } from 'node:v8';
 import { CLAUDE_COMM, claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { daemonScript } from '../clay/daemon.ts';
 import { attempt, type Failure } from '../files.ts';
@@ -57,6 +56,7 @@ const HEAP_FOR_PS_LIST_BYTES = 512 * 1024 * 1024;
 
 /** The processes by `ps`; null where there is none, or too little memory for it. */
 async function listByPs(): Promise<Listed[] | null> {
+  const { getHeapStatistics } = await import('node:v8');
   if (getHeapStatistics().heap_size_limit < HEAP_FOR_PS_LIST_BYTES) return null;
   const { default: psList } = await import('ps-list');
   return psList().catch(() => null);

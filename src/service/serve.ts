@@ -1,11 +1,10 @@
 import { setMaxListeners } from 'node:events';
-import { limitsOf, pressureLimitsOf } from '../config/limits.ts';
 import { type LoadedConfig, UsageError } from '../config/load.ts';
-import { homesOfThisMachine } from '../observe/homes.ts';
 import type { Host } from '../observe/host.ts';
 import type { Log } from '../output/log.ts';
 import { pause } from '../reap/signals.ts';
 import { emptyState, type Look, look, type Reaped, type SweepSettings, type SweepState, sweep } from '../sweep.ts';
+import { settingsOf } from '../sweep-settings.ts';
 import type { Metrics } from './metrics.ts';
 import { narrate, nothingTold } from './narrate.ts';
 import { createNotifier } from './notify.ts';
@@ -143,17 +142,4 @@ async function sweepOrLook(
   if (dryRun) return { found: await look(settings, state), reaped: [] };
   const swept = await sweep(settings, state, abort);
   return { found: swept.look, reaped: swept.reaped };
-}
-
-/** What the configuration says, as the sweep wants it; `now`: both waits are zero. */
-export function settingsOf(host: Host, loaded: LoadedConfig, now = false): SweepSettings {
-  const { config } = loaded;
-  return {
-    host,
-    homes: homesOfThisMachine(host.procRoot, config.clay_home),
-    limits: limitsOf(config, now),
-    pressure: pressureLimitsOf(loaded),
-    killAfterMs: config.kill_after,
-    maxKillsPerSweep: config.max_kills_per_sweep,
-  };
 }
