@@ -26,7 +26,10 @@ const inputs = {};
 const asText = {
   name: 'as-text',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(pino|pino-pretty|prom-client|cli-table3)$/ }, ({ path }) => ({ path, namespace: 'as-text' }));
+    onResolve({ filter: /^(pino|pino-pretty|prom-client|cli-table3)$/ }, ({ path }) => ({
+      path,
+      namespace: 'as-text',
+    }));
     onLoad({ filter: /.*/, namespace: 'as-text' }, async ({ path }) => {
       const { outputFiles, metafile } = await build({ ...options, entryPoints: [path], write: false });
       Object.assign(inputs, metafile.inputs);

@@ -10,18 +10,21 @@ const Tasks = v.object({ tasks: v.array(v.unknown()) });
 
 const MAX_BYTES = 1024 * 1024;
 
-/**
- * Whether a process waits for the durable entries in <cwd>/.claude/scheduled_tasks.json. They are read through
- * /proc/PID/cwd, for its own view of the files may be another than ours (a service has a /tmp of its own).
- */
-export function keepsScheduledTasks(procRoot: string, { pid, startTicks }: ProcessId): Result<boolean> {
-  const cwd = `${procRoot}/${pid}/cwd`;
-  const lock = readJson(`${cwd}/.claude/scheduled_tasks.lock`, Lock);
+/** Read through /proc/PID/cwd, for a process's own view of the files may be another than ours (a service has a /tmp of its own). */
+const folderOf = (procRoot: string, pid: number): string => `${procRoot}/${pid}/cwd/.claude`;
+
+/** Whether a process is the one that waits for the durable entries of its project; only it can begin to be. */
+export function readTaskLock(procRoot: string, { pid, startTicks }: ProcessId): Result<boolean> {
+  const lock = readJson(`${folderOf(procRoot, pid)}/scheduled_tasks.lock`, Lock);
   if (!lock.ok) return lock.failure.why === 'gone' ? ok(false) : lock;
   if (lock.value === null) return fail('odd', 'scheduled_tasks.lock in its project is not as expected');
-  if (lock.value.pid !== pid) return ok(false);
-  if (lock.value.procStart !== undefined && lock.value.procStart !== String(startTicks)) return ok(false);
-  const tasks = readJson(`${cwd}/.claude/scheduled_tasks.json`, Tasks);
+  const { procStart } = lock.value;
+  return ok(lock.value.pid === pid && (procStart === undefined || procStart === String(startTicks)));
+}
+
+/** Whether there are durable entries in a process's project, scheduled_tasks.json: anybody may add one. */
+export function areTasksScheduled(procRoot: string, { pid }: ProcessId): Result<boolean> {
+  const tasks = readJson(`${folderOf(procRoot, pid)}/scheduled_tasks.json`, Tasks);
   if (!tasks.ok) return tasks.failure.why === 'gone' ? ok(false) : tasks;
   // A list that cannot be read is not an empty one.
   return ok(tasks.value === null || tasks.value.tasks.length > 0);

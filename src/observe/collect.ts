@@ -1,5 +1,5 @@
 import { claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
-import { keepsScheduledTasks } from '../claude/scheduled-tasks.ts';
+import { areTasksScheduled, readTaskLock } from '../claude/scheduled-tasks.ts';
 import { type Evidence, keyOf } from '../judge/evidence.ts';
 import { readProcLink } from '../proc/read.ts';
 import { readRuns } from '../proc/runs.ts';
@@ -49,7 +49,6 @@ type ProcessLook = {
   readonly candidate: Candidate;
   readonly stat: Stat;
   readonly facts: Facts | null;
-  readonly cwd: string | null;
   readonly inside: Inside;
   readonly doubts: Doubts;
 };
@@ -59,7 +58,6 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
   const { stat, expected } = candidate;
   const doubts = noDoubts();
   const facts = factsOf(host, stat, known, doubts);
-  const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
   const inside = lookInside(host, stat, facts?.inside ?? null, doubts);
   if (facts) facts.inside = inside;
 
@@ -81,21 +79,26 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
     doubts.unreadable = true;
   }
   if (doubts.words.length > 0 && vanished(host, { stat })) return null;
-  return { candidate, stat, facts, cwd, inside, doubts };
+  return { candidate, stat, facts, inside, doubts };
 }
 
 /** What only the process itself can change: not read again if it has not run since, and there is nobody below it who has. */
 function lookInside(host: Host, stat: Stat, last: Inside | null, doubts: Doubts): Inside {
   // First of all: what is done while the rest is read shows the next time.
-  const runs = readRuns(host.procRoot, stat);
-  if (last && runs !== null && runs === last.runs && last.status && last.family?.children === 0 && last.sockets)
-    return last;
+  const runs = readRuns(host.procRoot, stat, last?.runs ?? null);
+  if (last && runs !== null && runs === last.runs && isWhole(last) && last.family?.children === 0) return last;
+  const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
   const status = unless(doubts, readStatus(host.procRoot, stat.pid));
   const family = unless(doubts, readFamily(host, stat));
   const sockets = unless(doubts, readSocketFds(host.procRoot, stat.pid));
   const unixSockets = new Set([...(sockets?.values() ?? [])].filter((inode) => last?.unixSockets.has(inode)));
-  return { runs, status, family, sockets, unixSockets };
+  const holdsTaskLock = unless(doubts, readTaskLock(host.procRoot, stat));
+  return { runs, cwd, status, family, sockets, unixSockets, holdsTaskLock };
 }
+
+/** Whether everything could be read; what could not is read again. */
+const isWhole = ({ cwd, status, family, sockets, holdsTaskLock }: Inside): boolean =>
+  cwd !== null && status !== null && family !== null && sockets !== null && holdsTaskLock !== null;
 
 function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts): Facts | null {
   const key = keyOf(stat);
@@ -124,8 +127,8 @@ function evidenceOf(
   word: ClayWord,
   moment: Moment,
 ): Evidence {
-  const { candidate, stat, facts, cwd, doubts } = look;
-  const { family, sockets } = look.inside;
+  const { candidate, stat, facts, doubts } = look;
+  const { family, sockets, cwd, holdsTaskLock } = look.inside;
   const startMs = (stat.startTicks * 1000) / host.units.ticksPerSecond;
   const ageMs = Math.max(0, moment.uptimeMs - startMs);
   if (startMs > moment.uptimeMs + START_SLACK_MS) doubts.words.push('it starts in the future');
@@ -139,7 +142,7 @@ function evidenceOf(
   const beganMs = Math.min(startedAtMs, session?.startedAtMs ?? startedAtMs);
   const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, doubts) : null;
   const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, facts, doubts) : null;
-  const durable = unless(doubts, keepsScheduledTasks(host.procRoot, stat));
+  const durable = holdsTaskLock === true && unless(doubts, areTasksScheduled(host.procRoot, stat));
   return {
     id: { pid: stat.pid, startTicks: stat.startTicks },
     ppid: stat.ppid,

@@ -4,6 +4,7 @@ import type { TranscriptCursors } from '../claude/transcript.ts';
 import type { FoundFile } from '../clay/encoded-folder.ts';
 import type { Journal } from '../clay/journal.ts';
 import { type Memo, newMemo } from '../files.ts';
+import type { Runs } from '../proc/runs.ts';
 import type { Status } from '../proc/status.ts';
 import type { Family } from './family.ts';
 
@@ -20,7 +21,10 @@ export type Facts = {
 
 /** What only the process itself can change, and how often it had run before it was looked at. */
 export type Inside = {
-  readonly runs: string | null;
+  readonly runs: Runs | null;
+  readonly cwd: string | null;
+  /** Whether it is the one that waits for the durable entries of its project. */
+  readonly holdsTaskLock: boolean | null;
   readonly status: Status | null;
   readonly family: Family | null;
   readonly sockets: ReadonlyMap<string, number> | null;

@@ -1,6 +1,6 @@
 import { endianness } from 'node:os';
 import { fail, ok, type Result } from '../files.ts';
-import { readProcBytes, readProcText } from './read.ts';
+import { readProcBytes, readProcRecord } from './read.ts';
 
 /** What the kernel counts in. */
 export type MachineUnits = { readonly ticksPerSecond: number; readonly pageBytes: number };
@@ -33,7 +33,7 @@ export function readMachineUnits(procRoot: string): Result<MachineUnits> {
 
 /** How long the machine has been up, suspended time included, in ms (proc_uptime(5)). */
 export function readUptimeMs(procRoot: string): Result<number> {
-  const text = readProcText(`${procRoot}/uptime`);
+  const text = readProcRecord(`${procRoot}/uptime`);
   if (!text.ok) return text;
   const seconds = Number(text.value.split(' ')[0]);
   return Number.isFinite(seconds) ? ok(seconds * 1000) : fail('odd', `${procRoot}/uptime holds no number`);

@@ -9,7 +9,10 @@ let scratch = Buffer.allocUnsafe(32 * 1024);
 const MAX_BYTES = 32 * 1024 * 1024;
 
 /** The bytes of a /proc file, valid until the next call; one that is longer than `maxBytes` is refused. */
-export function readProcBytes(path: string, maxBytes = MAX_BYTES): Result<Buffer> {
+export const readProcBytes = (path: string, maxBytes = MAX_BYTES): Result<Buffer> => readBytes(path, maxBytes, false);
+
+/** `inOneGo`: what one read leaves room behind is all there is. */
+function readBytes(path: string, maxBytes: number, inOneGo: boolean): Result<Buffer> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -23,6 +26,7 @@ export function readProcBytes(path: string, maxBytes = MAX_BYTES): Result<Buffer
       if (got === 0) return ok(scratch.subarray(0, filled));
       filled += got;
       if (filled > maxBytes) return fail('odd', `${path} is larger than ${maxBytes} bytes`);
+      if (filled < scratch.length && inOneGo) return ok(scratch.subarray(0, filled));
       if (filled < scratch.length) continue;
       scratch = Buffer.concat([scratch, Buffer.allocUnsafe(scratch.length)]);
     }
@@ -36,6 +40,15 @@ export function readProcBytes(path: string, maxBytes = MAX_BYTES): Result<Buffer
 /** The text of a /proc file. Latin-1, because names in it may hold any byte and only ASCII is ever looked for. */
 export function readProcText(path: string): Result<string> {
   const bytes = readProcBytes(path);
+  return bytes.ok ? ok(bytes.value.toString('latin1')) : bytes;
+}
+
+/**
+ * {@link readProcText} of a file that the kernel makes as a whole (`stat`, `schedstat`, `uptime`: single_open() in
+ * fs/proc): it needs no second read to find its end.
+ */
+export function readProcRecord(path: string): Result<string> {
+  const bytes = readBytes(path, MAX_BYTES, true);
   return bytes.ok ? ok(bytes.value.toString('latin1')) : bytes;
 }
 

@@ -1,5 +1,5 @@
 import { fail, ok, type Result } from '../files.ts';
-import { readProcText } from './read.ts';
+import { readProcRecord } from './read.ts';
 
 /** What /proc/PID/stat says (proc_pid_stat(5)); only the fields that are used. */
 export type Stat = {
@@ -63,7 +63,7 @@ export function parseStat(text: string): Result<Stat> {
 
 /** Reads /proc/PID/stat. */
 export function readStat(procRoot: string, pid: number): Result<Stat> {
-  const text = readProcText(`${procRoot}/${pid}/stat`);
+  const text = readProcRecord(`${procRoot}/${pid}/stat`);
   return text.ok ? parseStat(text.value) : text;
 }
 

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { keepsScheduledTasks } from '../../src/claude/scheduled-tasks.ts';
+import { areTasksScheduled, readTaskLock } from '../../src/claude/scheduled-tasks.ts';
 import { type FakeProc, fakeProc } from './fake-proc.ts';
 
 const id = { pid: 16_246, startTicks: 135_996 };
@@ -27,9 +27,12 @@ const write = (name: 'lock' | 'json', content: unknown): void =>
     join(cwd, `.claude/scheduled_tasks.${name}`),
     typeof content === 'string' ? content : JSON.stringify(content),
   );
-const keeps = () => keepsScheduledTasks(proc.root, id);
+const keeps = () => {
+  const lock = readTaskLock(proc.root, id);
+  return lock.ok && lock.value ? areTasksScheduled(proc.root, id) : lock;
+};
 
-describe('keepsScheduledTasks', () => {
+describe('readTaskLock and areTasksScheduled', () => {
   it('is the process that has the lock, while there are entries', () => {
     write('lock', LOCK);
     write('json', TASKS);
