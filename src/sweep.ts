@@ -8,7 +8,7 @@ import { openTurn, processing } from './judge/rules.ts';
 import type { Candidate, ClayLook, Keeper } from './observe/candidates.ts';
 import { collectEvidence, withClaysWord } from './observe/collect.ts';
 import { type ConnectionTables, openConnectionTables } from './observe/connections.ts';
-import { type FactsByProcess, factsToReadAgain } from './observe/facts.ts';
+import { type FactsByProcess, factsOn, factsToReadAgain } from './observe/facts.ts';
 import type { Homes } from './observe/homes.ts';
 import { type Host, type Moment, readMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
@@ -139,7 +139,7 @@ export async function reap(
   abort: AbortSignal | null,
   onEnding: () => void = () => {},
 ): Promise<Reaped[]> {
-  const chosen = orphans.slice(0, settings.maxKillsPerSweep);
+  const chosen = orphans.slice(0, settings.maxKillsPerSweep).map((each) => withMemoryNow(settings.host, each));
   const left = orphans.slice(settings.maxKillsPerSweep).map(
     (judgement): Reaped => ({
       judgement,
@@ -162,6 +162,14 @@ export async function reap(
     }),
   );
   return [...endings.flatMap(({ judgement, ending }) => (ending ? [{ judgement, ending }] : [])), ...left];
+}
+
+/** A judgement with the resident memory of now: of a process at rest it may be old, and it is what comes back. */
+function withMemoryNow(host: Host, judgement: IdleOrphan): IdleOrphan {
+  const { evidence } = judgement;
+  const now = readStat(host.procRoot, evidence.id.pid);
+  if (!now.ok || now.value.startTicks !== evidence.id.startTicks) return judgement;
+  return { ...judgement, evidence: { ...evidence, rssBytes: now.value.rssPages * host.units.pageBytes } };
 }
 
 async function askAgain(clay: ClayLook): Promise<ClayLook> {
@@ -227,8 +235,8 @@ function lookAgain(
   if (stat.ok ? stat.value.startTicks !== before.id.startTicks : stat.failure.why === 'gone') return null;
   const now: Moment = readMoment(host);
   const key = keyOf(before.id);
-  const facts = found.facts.get(key);
-  const kept: FactsByProcess = new Map(facts ? [[key, factsToReadAgain(facts)]] : []);
+  const facts = factsOn(found.facts, before.id);
+  const kept: FactsByProcess = new Map(facts ? [[before.id.pid, factsToReadAgain(facts)]] : []);
   const again = { ...candidate, stat: stat.ok ? stat.value : candidate.stat };
   const [fresh] = collectEvidence(host, [again], kept, now, tables);
   if (!fresh) return null;

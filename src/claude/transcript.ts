@@ -67,30 +67,42 @@ const MAX_AGENTS = 1_000;
 
 /**
  * Reads the transcript of a conversation and those of the agents below it, <sessionId>/subagents/agent-<id>.jsonl: an
- * agent's work and the alarms that it sets stand in its own alone (measured on both SDKs).
+ * agent's work and the alarms that it sets stand in its own alone (measured on both SDKs). `atRest`: the process has not run
+ * since the last look, so that it has begun no agent.
  */
 export function readConversation(
   path: string,
   ownerUid: number,
   cursors: TranscriptCursors,
   timeZone: string | null = null,
+  atRest = false,
 ): Result<{ transcript: Transcript; cursors: TranscriptCursors }> {
-  const folder = `${path.replace(/\.jsonl$/, '')}/subagents`;
-  const names = isThere(folder) ? listNames(folder, MAX_AGENTS) : ok([]);
-  if (!names.ok && names.failure.why !== 'gone') return names;
-  const agents = names.ok ? names.value.filter((name) => name.endsWith('.jsonl')) : [];
-  const next = new Map<string, TranscriptCursor>();
-  const alarms: Alarm[] = [];
-  let changedAtMs = 0;
-  for (const each of [path, ...agents.map((name) => `${folder}/${name}`)]) {
+  const main = readTranscript(path, ownerUid, cursors.get(path) ?? null, timeZone);
+  if (!main.ok) return main;
+  const isTheSame = atRest && cursors.size === 1 && cursors.get(path) === main.value.cursor;
+  if (isTheSame) return ok({ transcript: main.value.transcript, cursors });
+  const agents = agentsBelow(path);
+  if (!agents.ok) return agents;
+  const next = new Map([[path, main.value.cursor]]);
+  const alarms = [...main.value.transcript.alarms];
+  let { changedAtMs } = main.value.transcript;
+  for (const each of agents.value) {
     const read = readTranscript(each, ownerUid, cursors.get(each) ?? null, timeZone);
-    if (!read.ok && read.failure.why === 'gone' && each !== path) continue;
+    if (!read.ok && read.failure.why === 'gone') continue;
     if (!read.ok) return read;
     next.set(each, read.value.cursor);
     alarms.push(...read.value.transcript.alarms);
     changedAtMs = Math.max(changedAtMs, read.value.transcript.changedAtMs);
   }
   return ok({ transcript: { changedAtMs, alarms }, cursors: next });
+}
+
+/** The transcripts of the agents below a conversation. */
+function agentsBelow(path: string): Result<string[]> {
+  const folder = `${path.replace(/\.jsonl$/, '')}/subagents`;
+  const names = isThere(folder) ? listNames(folder, MAX_AGENTS) : ok([]);
+  if (!names.ok) return names.failure.why === 'gone' ? ok([]) : names;
+  return ok(names.value.filter((name) => name.endsWith('.jsonl')).map((name) => `${folder}/${name}`));
 }
 
 const NEWLINE = 0x0a;

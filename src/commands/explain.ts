@@ -2,6 +2,7 @@ import { UsageError } from '../config/load.ts';
 import { keyOf } from '../judge/evidence.ts';
 import { type Judgement, judge } from '../judge/judge.ts';
 import type { Case } from '../judge/rules.ts';
+import { factsOn } from '../observe/facts.ts';
 import { type Check, whyNoCandidate } from '../observe/no-candidate.ts';
 import type { Places } from '../output/evidence-words.ts';
 import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
@@ -62,7 +63,7 @@ function caseOf(found: Look, { evidence }: Judgement): Case {
 }
 
 function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement, used: UsageByPid): Places {
-  const facts = found.facts.get(keyOf(evidence.id));
+  const facts = factsOn(found.facts, evidence.id);
   const { clay } = evidence;
   const daemon = found.clays.find((each) => clay.state !== 'dead' && each.daemon.pid === clay.pid)?.daemon;
   return {

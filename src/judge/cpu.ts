@@ -50,7 +50,8 @@ export function watchCpu(
  */
 function cpuUsedSince(last: CpuWatch, evidence: Evidence): number {
   let byTheLiving = 0;
-  for (const [key, cpuMs] of evidence.cpuMsByProcess)
+  evidence.cpuMsByProcess.forEach((cpuMs, key) => {
     byTheLiving += Math.max(0, cpuMs - (last.byProcess.get(key) ?? 0));
+  });
   return Math.max(evidence.cpuMs - last.cpuMs, byTheLiving);
 }

@@ -69,10 +69,12 @@ function judgeOne(
     last === null
       ? { use: null, watch: beginCpuWatch(evidence, now) }
       : watchCpu(last.cpu, evidence, now, limits.cpuIdleBelow);
-  const base = { evidence, cpu: cpu.use, newerPid, limits, now };
-  const without = heldReasons({ ...base, connectionsAreStale: true });
+  const asStale: Case = { evidence, cpu: cpu.use, connectionsAreStale: true, newerPid, limits, now };
+  const without = heldReasons(asStale);
   const connections = watchConnections(last?.connections ?? null, evidence.connections, without.length > 0, now);
-  const which: Case = { ...base, connectionsAreStale: areStale(connections, limits.staleConnectionAfterMs, now) };
+  const which = areStale(connections, limits.staleConnectionAfterMs, now)
+    ? asStale
+    : { ...asStale, connectionsAreStale: false };
   const reasons = which.connectionsAreStale || evidence.connections.length === 0 ? without : heldReasons(which);
 
   // Not having measured yet protects, but is nothing that happened: the idle time does not start again for it.
@@ -89,18 +91,19 @@ function judgeOne(
   return { judgement: decide({ evidence, cpu: cpu.use, orphan: kind.kind, idleMs }, waitMs), watch, which };
 }
 
-const heldReasons = (which: Case): Reason[] =>
-  PROTECTION.flatMap(({ code, holds }) => {
+function heldReasons(which: Case): Reason[] {
+  const reasons: Reason[] = [];
+  PROTECTION.forEach(({ code, holds }) => {
     const detail = holds(which);
-    return detail === null ? [] : [{ code, detail }];
+    if (detail !== null) reasons.push({ code, detail });
   });
+  return reasons;
+}
 
-const decide = (orphan: Pick<IdleOrphan, 'evidence' | 'cpu' | 'orphan' | 'idleMs'>, waitMs: number): IdleOrphan => ({
-  ...orphan,
-  verdict: orphan.idleMs >= waitMs ? 'reap' : 'grace',
-  reasons: [],
-  waitMs,
-});
+const decide = (
+  { evidence, cpu, orphan, idleMs }: Pick<IdleOrphan, 'evidence' | 'cpu' | 'orphan' | 'idleMs'>,
+  waitMs: number,
+): IdleOrphan => ({ evidence, cpu, verdict: idleMs >= waitMs ? 'reap' : 'grace', reasons: [], orphan, idleMs, waitMs });
 
 /** Of the parked processes of a Clay beyond its first `maxParked`, those that are idle longest wait only the grace period. */
 function shortenWaits(judgements: Judgement[], limits: Limits): Judgement[] {

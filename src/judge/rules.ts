@@ -64,7 +64,7 @@ export const PROTECTION: readonly Rule[] = [
   {
     code: 'tool',
     holds: ({ evidence }) => {
-      const [tool] = evidence.tools;
+      const tool = evidence.tools[0];
       return tool ? `pid ${tool.pid} below it runs a tool (${tool.why})` : null;
     },
   },
@@ -114,7 +114,7 @@ export function openTurn({ journal, startedAtMs }: Evidence): string | null {
 /** Clay's word that a turn is on where this process belongs, in words, unless its own conversation is known to be at rest. */
 export function processing({ clay, project, journal, sessionId }: Evidence): string | null {
   if (clay.state !== 'answered') return null;
-  const [busy] = project === null ? clay.busyProjects : project.inTurn ? [project.slug] : [];
+  const busy = project === null ? clay.busyProjects[0] : project.inTurn ? project.slug : undefined;
   if (busy === undefined) return null;
   if (sessionId !== null && journal.state === 'found' && journal.turn === 'ended') return null;
   return project === null

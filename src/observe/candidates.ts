@@ -5,6 +5,7 @@ import { ok, type Result } from '../files.ts';
 import { readChildren } from '../proc/children.ts';
 import { isDead, readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, singleUid } from '../proc/status.ts';
+import { type FactsByProcess, statAtRest } from './facts.ts';
 import type { Host } from './host.ts';
 
 /** A living Clay, what it answered, and why the reaper cannot do its job there (null if it can). */
@@ -28,9 +29,9 @@ export type Candidate = {
 };
 
 /** The candidates among a daemon's children, and among those of its workers if it runs as root. */
-export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> {
+export function findCandidates(host: Host, look: ClayLook, known: FactsByProcess = new Map()): Result<Candidate[]> {
   const { daemon } = look;
-  const children = readChildStats(host, daemon.pid);
+  const children = readChildStats(host, daemon.pid, known);
   if (!children.ok) return children.failure.why === 'gone' ? ok([]) : children;
   // While it was asked, it may have died, and these be the children of whoever has its pid now.
   const itself = readStat(host.procRoot, daemon.pid);
@@ -44,7 +45,7 @@ export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> 
     if (isDead(child) || looksLikeClaude(child) || !isWorkerOf(host.procRoot, child, daemon)) continue;
     const status = readStatus(host.procRoot, child.pid);
     const uid = status.ok ? singleUid(status.value) : null;
-    const below = readChildStats(host, child.pid);
+    const below = readChildStats(host, child.pid, known);
     if (uid === null || !below.ok) continue;
     candidates.push(...claudesAmong(below.value, keeper, { uid, ppid: child.pid }));
   }
@@ -54,13 +55,17 @@ export function findCandidates(host: Host, look: ClayLook): Result<Candidate[]> 
 const claudesAmong = (children: readonly Stat[], keeper: Keeper, expected: Candidate['expected']): Candidate[] =>
   children.filter((stat) => looksLikeClaude(stat) && !isDead(stat)).map((stat) => ({ stat, keeper, expected }));
 
-/** The stat of each child of a process; a child that vanished is left out, one that cannot be read is not: nobody knows what it is. */
-export function readChildStats(host: Host, pid: number): Result<Stat[]> {
+/**
+ * The stat of each child of a process, as it was at the last look if the child is at rest since. A child that vanished is left
+ * out, one that cannot be read is not: nobody knows what it is.
+ */
+export function readChildStats(host: Host, pid: number, known: FactsByProcess = new Map()): Result<Stat[]> {
   const children = readChildren(host.procRoot, pid);
   if (!children.ok) return children;
   const stats: Stat[] = [];
   for (const child of children.value) {
-    const stat = readStat(host.procRoot, child);
+    const atRest = statAtRest(known, child);
+    const stat = atRest ? ok(atRest) : readStat(host.procRoot, child);
     if (!stat.ok && stat.failure.why !== 'gone') return stat;
     // Since the list was read it may have died, and its pid be that of somebody who is no child of this process.
     if (stat.ok && stat.value.ppid === pid) stats.push(stat.value);

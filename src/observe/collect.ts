@@ -1,6 +1,6 @@
 import { claudeEnvironment, looksLikeClaude, startedBySdk } from '../claude/recognise.ts';
 import { areTasksScheduled, readTaskLock } from '../claude/scheduled-tasks.ts';
-import { type Evidence, keyOf } from '../judge/evidence.ts';
+import type { Evidence } from '../judge/evidence.ts';
 import { readProcLink } from '../proc/read.ts';
 import { readRuns } from '../proc/runs.ts';
 import { readSocketFds } from '../proc/sockets.ts';
@@ -12,7 +12,7 @@ import { type ClayWord, clayWord, openClayWords } from './clay-word.ts';
 import { type ConnectionTables, openConnectionTables } from './connections.ts';
 import { alarmOf, journalOf, sessionOf, transcriptOf } from './conversation.ts';
 import { type Doubts, noDoubts, unless } from './doubts.ts';
-import { type Facts, type FactsByProcess, type Inside, newFacts } from './facts.ts';
+import { type Facts, type FactsByProcess, factsOn, type Inside, newFacts } from './facts.ts';
 import { readFamily } from './family.ts';
 import type { Host, Moment } from './host.ts';
 
@@ -33,8 +33,8 @@ export function collectEvidence(
     givenTables ??
     openConnectionTables(host, new Set(looks.flatMap(({ inside }) => [...(inside.sockets?.values() ?? [])])));
   const wordOf = openClayWords();
-  const kept = new Set(looks.map((look) => keyOf(look.stat)));
-  for (const key of facts.keys()) if (!kept.has(key)) facts.delete(key);
+  const kept = new Set(looks.map((look) => look.stat.pid));
+  for (const pid of facts.keys()) if (!kept.has(pid)) facts.delete(pid);
   return looks.flatMap((look) => {
     const { sockets, unixSockets } = look.inside;
     const { pid } = look.stat;
@@ -50,6 +50,8 @@ type ProcessLook = {
   readonly stat: Stat;
   readonly facts: Facts | null;
   readonly inside: Inside;
+  /** It has not run since the last look. */
+  readonly atRest: boolean;
   readonly doubts: Doubts;
 };
 
@@ -58,7 +60,8 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
   const { stat, expected } = candidate;
   const doubts = noDoubts();
   const facts = factsOf(host, stat, known, doubts);
-  const inside = lookInside(host, stat, facts?.inside ?? null, doubts);
+  const last = facts?.inside ?? null;
+  const inside = lookInside(host, stat, last, doubts);
   if (facts) facts.inside = inside;
 
   const identity = inside.status;
@@ -79,35 +82,34 @@ function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess):
     doubts.unreadable = true;
   }
   if (doubts.words.length > 0 && vanished(host, { stat })) return null;
-  return { candidate, stat, facts, inside, doubts };
+  return { candidate, stat, facts, inside, atRest: inside === last, doubts };
 }
 
-/** What only the process itself can change: not read again if it has not run since, and there is nobody below it who has. */
+/** What only the process itself can change: not read again if it is at rest since the last look ({@link statAtRest}). */
 function lookInside(host: Host, stat: Stat, last: Inside | null, doubts: Doubts): Inside {
+  if (last?.stat === stat) return last;
   // First of all: what is done while the rest is read shows the next time.
-  const runs = readRuns(host.procRoot, stat, last?.runs ?? null);
-  if (last && runs !== null && runs === last.runs && isWhole(last) && last.family?.children === 0) return last;
+  const runs = readRuns(host.procRoot, stat);
+  const now = runs === null ? null : readStat(host.procRoot, stat.pid);
   const cwd = unless(doubts, readProcLink(`${host.procRoot}/${stat.pid}/cwd`));
   const status = unless(doubts, readStatus(host.procRoot, stat.pid));
   const family = unless(doubts, readFamily(host, stat));
   const sockets = unless(doubts, readSocketFds(host.procRoot, stat.pid));
   const unixSockets = new Set([...(sockets?.values() ?? [])].filter((inode) => last?.unixSockets.has(inode)));
   const holdsTaskLock = unless(doubts, readTaskLock(host.procRoot, stat));
-  return { runs, cwd, status, family, sockets, unixSockets, holdsTaskLock };
+  const isWhole = cwd !== null && status !== null && sockets !== null && holdsTaskLock !== null;
+  // What runs below it does not show in its own runs.
+  const mayKeep = isWhole && family?.children === 0 && now?.ok && now.value.startTicks === stat.startTicks;
+  return { runs, stat: mayKeep ? now.value : null, cwd, status, family, sockets, unixSockets, holdsTaskLock };
 }
 
-/** Whether everything could be read; what could not is read again. */
-const isWhole = ({ cwd, status, family, sockets, holdsTaskLock }: Inside): boolean =>
-  cwd !== null && status !== null && family !== null && sockets !== null && holdsTaskLock !== null;
-
 function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts): Facts | null {
-  const key = keyOf(stat);
-  const kept = known.get(key);
+  const kept = factsOn(known, stat);
   if (kept) return kept;
   const environ = unless(doubts, readEnviron(host.procRoot, stat.pid));
   if (!environ) return null;
-  const facts = newFacts(claudeEnvironment(environ));
-  known.set(key, facts);
+  const facts = newFacts(stat.startTicks, claudeEnvironment(environ));
+  known.set(stat.pid, facts);
   return facts;
 }
 
@@ -140,7 +142,7 @@ function evidenceOf(
     : null;
   // Where the clock was set since, the earlier of both: what may have happened in its time protects it.
   const beganMs = Math.min(startedAtMs, session?.startedAtMs ?? startedAtMs);
-  const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, doubts) : null;
+  const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, look.atRest, doubts) : null;
   const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, facts, doubts) : null;
   const durable = holdsTaskLock === true && unless(doubts, areTasksScheduled(host.procRoot, stat));
   return {

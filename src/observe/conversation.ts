@@ -25,6 +25,7 @@ export function transcriptOf(
   sessionId: string,
   cwd: string | null,
   uid: number,
+  atRest: boolean,
   doubts: Doubts,
 ): Transcript | null {
   const base = `${facts.environment.configDir}/projects`;
@@ -32,7 +33,7 @@ export function transcriptOf(
   facts.transcriptPath =
     known ?? foundPath(findConversationFile(base, cwd === null ? [] : [encodeFolder(cwd)], sessionId), doubts);
   if (facts.transcriptPath === null) return null;
-  const read = readConversation(facts.transcriptPath, uid, facts.transcripts, facts.environment.timeZone);
+  const read = readConversation(facts.transcriptPath, uid, facts.transcripts, facts.environment.timeZone, atRest);
   if (!read.ok && read.failure.why === 'gone') {
     facts.transcriptPath = null;
     return null;

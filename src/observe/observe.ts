@@ -144,7 +144,7 @@ async function lookAtClays(host: Host, daemons: readonly Daemon[], memory: Memor
       // One that was blind is tried again: the administrator may have mended it.
       const blind = known && known.blind === null ? null : findBlindness(host, daemon, answer);
       const look = { daemon, answer, blind };
-      const found = findCandidates(host, look);
+      const found = findCandidates(host, look, memory.facts);
       if (found.ok) return { ...look, candidates: found.value };
       return {
         ...look,

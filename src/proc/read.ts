@@ -9,10 +9,13 @@ let scratch = Buffer.allocUnsafe(32 * 1024);
 const MAX_BYTES = 32 * 1024 * 1024;
 
 /** The bytes of a /proc file, valid until the next call; one that is longer than `maxBytes` is refused. */
-export const readProcBytes = (path: string, maxBytes = MAX_BYTES): Result<Buffer> => readBytes(path, maxBytes, false);
+export function readProcBytes(path: string, maxBytes = MAX_BYTES): Result<Buffer> {
+  const length = readIntoScratch(path, maxBytes, false);
+  return length.ok ? ok(scratch.subarray(0, length.value)) : length;
+}
 
-/** `inOneGo`: what one read leaves room behind is all there is. */
-function readBytes(path: string, maxBytes: number, inOneGo: boolean): Result<Buffer> {
+/** Gives the number of bytes; `inOneGo`: what one read leaves room behind is all there is. */
+function readIntoScratch(path: string, maxBytes: number, inOneGo: boolean): Result<number> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -23,10 +26,10 @@ function readBytes(path: string, maxBytes: number, inOneGo: boolean): Result<Buf
     let filled = 0;
     for (;;) {
       const got = readSync(fd, scratch, filled, scratch.length - filled, null);
-      if (got === 0) return ok(scratch.subarray(0, filled));
+      if (got === 0) return ok(filled);
       filled += got;
       if (filled > maxBytes) return fail('odd', `${path} is larger than ${maxBytes} bytes`);
-      if (filled < scratch.length && inOneGo) return ok(scratch.subarray(0, filled));
+      if (filled < scratch.length && inOneGo) return ok(filled);
       if (filled < scratch.length) continue;
       scratch = Buffer.concat([scratch, Buffer.allocUnsafe(scratch.length)]);
     }
@@ -48,8 +51,8 @@ export function readProcText(path: string): Result<string> {
  * fs/proc): it needs no second read to find its end.
  */
 export function readProcRecord(path: string): Result<string> {
-  const bytes = readBytes(path, MAX_BYTES, true);
-  return bytes.ok ? ok(bytes.value.toString('latin1')) : bytes;
+  const length = readIntoScratch(path, MAX_BYTES, true);
+  return length.ok ? ok(scratch.toString('latin1', 0, length.value)) : length;
 }
 
 /**

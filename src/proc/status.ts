@@ -34,8 +34,8 @@ export function parseNamespacePids(text: string): number[] {
 
 /** The one uid a process runs under, or null if its four uids differ (setuid programs, sudo). */
 export function singleUid(status: Status): number | null {
-  const [first, ...others] = status.uids;
-  return others.every((uid) => uid === first) ? first : null;
+  const first = status.uids[0];
+  return status.uids.every((uid) => uid === first) ? first : null;
 }
 
 /** The effective capabilities as a bit set (capabilities(7)), from the text of a status file; 0 if there are none. */

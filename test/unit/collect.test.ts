@@ -500,6 +500,9 @@ describe('many processes', () => {
       [7, null],
       [PID, SESSION],
     ]);
-    expect([...facts.keys()]).toEqual(['7:77', `${PID}:${START_TICKS}`]);
+    expect([...facts].map(([pid, { startTicks }]) => [pid, startTicks])).toEqual([
+      [7, 77],
+      [PID, START_TICKS],
+    ]);
   });
 });

@@ -1,0 +1,57 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isAtRestSince, type Runs, readRuns } from '../../src/proc/runs.ts';
+import type { Stat } from '../../src/proc/stat.ts';
+
+const PID = 7;
+let root = '';
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'runs-'));
+  put(7, '1106542 0 3\n');
+  put(8, '963818 554776 1\n');
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+function put(thread: number, schedstat: string): void {
+  mkdirSync(join(root, String(PID), 'task', String(thread)), { recursive: true });
+  writeFileSync(join(root, String(PID), 'task', String(thread), 'schedstat'), schedstat);
+}
+const end = (thread: number): void => rmSync(join(root, String(PID), 'task', String(thread)), { recursive: true });
+const runs = (state = 'S', threads = 2): Runs | null => readRuns(root, { pid: PID, state, threads } as Stat);
+const known = (): Runs => {
+  const found = runs();
+  if (found === null) throw new Error('they cannot be told');
+  return found;
+};
+
+describe('readRuns', () => {
+  it('gives those of every thread', () =>
+    expect(runs()?.map(({ text }) => text)).toEqual(['1106542 0 3\n', '963818 554776 1\n']));
+  it('cannot tell them while one runs', () => expect(runs('R')).toBeNull());
+  it('cannot tell them where the kernel does not count', () => {
+    put(8, '0 0 0\n');
+    expect(runs()).toBeNull();
+  });
+  it('cannot tell them if a thread ends meanwhile', () => {
+    rmSync(join(root, String(PID), 'task', '8', 'schedstat'));
+    expect(runs()).toBeNull();
+  });
+  // One thread at the stat, two now.
+  it('cannot tell them if a thread begins meanwhile', () => expect(runs('S', 1)).toBeNull());
+});
+
+describe('isAtRestSince', () => {
+  it('holds as long as no thread has run', () => expect(isAtRestSince(known())).toBe(true));
+  it.each([7, 8])('does not hold once thread %i has run', (thread) => {
+    const before = known();
+    put(thread, '1106542 0 4\n');
+    expect(isAtRestSince(before)).toBe(false);
+  });
+  it('does not hold once a thread has ended', () => {
+    const before = known();
+    end(8);
+    expect(isAtRestSince(before)).toBe(false);
+  });
+});
