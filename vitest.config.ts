@@ -45,6 +45,10 @@ export default defineConfig({
       },
       { test: { name: 'demo', include: ['test/demo/**/*.test.ts'], ...withProcesses, testTimeout: 180_000 } },
       { test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...withProcesses, testTimeout: 180_000 } },
+      {
+        // It lasts as long as CLAY_REAPER_SOAK_SECONDS says, and a minute more to begin and to end it all.
+        test: { name: 'soak', include: ['test/soak/**/*.test.ts'], ...withProcesses, testTimeout: 24 * 3600_000 },
+      },
     ],
   },
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { UsageError } from '../config/load.ts';
 import { type Machine, writableByOthers } from '../install/machine.ts';
 import { type Places, systemPlaces, UNIT, userPlaces } from '../install/places.ts';
-import { isThere, perform, preview, readText, type Step } from '../install/steps.ts';
+import { isThere, perform, preview, readText, type Step, tryToPlan } from '../install/steps.ts';
 import { originOf, renderUnit, withMark } from '../install/unit-file.ts';
 
 export type InstallOptions = {
@@ -23,7 +23,11 @@ const HIDDEN_FROM_SERVICE = ['/tmp/', '/var/tmp/', '/dev/', '/run/user/'];
 export async function install(options: InstallOptions, machine: Machine): Promise<number> {
   const places = options.user ? userPlaces(machine) : systemPlaces(machine.root);
   checkPossible(options, machine);
-  const steps = planInstall(options, machine, places);
+  const steps = tryToPlan(() => planInstall(options, machine, places));
+  if (typeof steps === 'string') {
+    machine.complain(`not installed: ${steps}`);
+    return 1;
+  }
   if (options.dryRun) {
     preview(steps, machine);
     return 0;

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { UsageError } from '../config/load.ts';
 import type { Machine } from '../install/machine.ts';
 import { type Places, systemPlaces, UNIT, userPlaces } from '../install/places.ts';
-import { isThere, perform, preview, readText, type Step } from '../install/steps.ts';
+import { isThere, perform, preview, readText, type Step, tryToPlan } from '../install/steps.ts';
 import { originOf } from '../install/unit-file.ts';
 
 export type UninstallOptions = { readonly user?: boolean; readonly purge?: boolean; readonly dryRun?: boolean };
@@ -13,7 +13,12 @@ export async function uninstall(options: UninstallOptions, machine: Machine): Pr
   if (machine.euid !== 0 && !options.user && !options.dryRun) {
     throw new UsageError('only root can remove the system service: use sudo, or --user for your own');
   }
-  const steps = planUninstall(options, machine, options.user ? userPlaces(machine) : systemPlaces(machine.root));
+  const places = options.user ? userPlaces(machine) : systemPlaces(machine.root);
+  const steps = tryToPlan(() => planUninstall(options, machine, places));
+  if (typeof steps === 'string') {
+    machine.complain(`nothing was removed: ${steps}`);
+    return 1;
+  }
   if (steps.length === 0) machine.print('nothing is installed');
   if (options.dryRun) {
     preview(steps, machine);

@@ -17,6 +17,16 @@ export type Hands = {
   readonly print: (text: string) => void;
 };
 
+/** The steps that `plan` gives, or why what is there could not be looked at, in one line. */
+export function tryToPlan(plan: () => Step[]): Step[] | string {
+  try {
+    return plan();
+  } catch (error) {
+    if (error instanceof Error && 'syscall' in error) return error.message;
+    throw error;
+  }
+}
+
 /** Does the steps in order, and tells each. Stops at the first that fails and resolves with the reason, in one line. */
 export async function perform(steps: readonly Step[], hands: Hands): Promise<string | undefined> {
   for (const step of steps) {

@@ -114,7 +114,9 @@ export function writeTextfile(path: string, text: string): string | undefined {
     try {
       // The service's umask is for its history; the metrics are for another user's node_exporter.
       fchmodSync(fd, 0o644);
-      writeSync(fd, text);
+      const bytes = Buffer.from(text);
+      // A disk that fills up takes a part first, and says so only when it is given the rest.
+      for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
     } finally {
       closeSync(fd);
     }

@@ -1,7 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Clay, type Sham, startClay } from '../support/clay.ts';
+import { identify, kill } from '../support/processes.ts';
 import { type Finished, reaper, reaperJson, startReaper } from '../support/reaper.ts';
 import { onTerminal } from '../support/terminal.ts';
 import { until } from '../support/until.ts';
@@ -14,9 +16,14 @@ const LONG = `${EVIL}${'x'.repeat(64 * 1024)}`;
 /** What of it can be part of a file name, which holds no NUL and no slash and has 255 bytes. */
 const EVIL_NAME = `..${EVIL}`;
 
+/** What of it can be the name of a process, which has 15 bytes: a line break, an escape, a mark of direction. */
+const EVIL_COMM = '\n\u001b[31m\u202e../x';
+
 /** Colours, what a terminal and script(1) make of line ends, and Ctrl-C. */
 const ESCAPE = '\u001b';
 const OWN_SEQUENCES = new RegExp(`${ESCAPE}\\[\\d*m|\\r(?=\\r?\\n)|\\^C`, 'g');
+/** The other screen, the cursor, and what clears: how a table is redrawn in place. */
+const REDRAWING = new RegExp(`${ESCAPE}\\[(\\?\\d+[hl]|[HJK])`, 'g');
 const FORBIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const RUTHLESS = ['--min-age', '0s', '--parked-after', '0s', '--grace', '0s'];
 
@@ -42,6 +49,11 @@ beforeAll(async () => {
     await clay.sham({ ...inRest, env: { CLAUDE_CODE_ENTRYPOINT: `cli${LONG}`, CLAUDE_AGENT_SDK_VERSION: LONG } }),
     await clay.sham({ ...inRest, env: { CLAUDE_CONFIG_DIR: join(clay.directory, `config${EVIL_NAME}`) } }),
     await clay.sham({ ...inRest, cwd: folderNamed(EVIL_NAME) }),
+    // A newer release might give it a name of its own choice below its claude.
+    await clay.sham({
+      ...{ project: 'rest', idleSeconds: 3600 },
+      start: { toolShell: `printf "${EVIL_COMM}" >/proc/$$/comm; sleep 86400; : "${EVIL}"` },
+    }),
     await clay.sham({ ...inRest, start: { sessionFile: { sessionId: '../../../../../../etc/passwd' } } }),
     await clay.sham({ ...inRest, start: { sessionFile: { sessionId: `${crypto.randomUUID()}\u0000/../..` } } }),
     await clay.sham({ ...inRest, start: { sessionFile: { sessionId: LONG } } }),
@@ -80,6 +92,22 @@ describe('5. text that others chose', () => {
   test('does not reach an explanation', async () => {
     const explained = await Promise.all(shams.map((sham) => reaper(here('explain', String(sham.pid)))));
     for (const each of explained) expectCleanRun(each, 8000);
+  });
+
+  test('does not reach the explanation why a process is no candidate', async () => {
+    // Only a process itself may set its name.
+    const script = `printf "${EVIL_COMM}" >/proc/$$/comm; echo named; read wait`;
+    const stranger = spawn('sh', ['-c', script, LONG], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await new Promise((resolve) => stranger.stdout.once('data', resolve));
+    const found = identify(stranger.pid ?? 0);
+    onTestFinished(() => {
+      if (found) kill(found);
+    });
+    for (const more of [[], ['--json']]) {
+      const explained = await reaper(here('explain', String(stranger.pid), ...more));
+      expect(explained.status).toBe(0);
+      expectCleanRun(explained, 8000);
+    }
   });
 
   test('is escaped in JSON, and its value is the same', async () => {
@@ -126,14 +154,20 @@ describe('5. text that others chose', () => {
     expect(calls.filter((call) => call.includes('/../'))).toEqual([]);
   });
 
-  test('does not forge a line of the log, nor make one endless', async () => {
-    const running = startReaper(here('--dry-run', '--poll', '100ms', '--log-level', 'debug', ...RUTHLESS));
+  test.for([
+    ['the log', {}],
+    ["systemd's journal", { JOURNAL_STREAM: '8:1' }],
+  ] as const)('does not forge a line of %s, nor make one endless', async ([, env]) => {
+    const args = here('--dry-run', '--poll', '100ms', '--log-level', 'debug', ...RUTHLESS);
+    const running = startReaper(args, { env });
     onTestFinished(async () => void (await running.stop()));
-    await running.logged('would-reap', (line) => line.pid === idle.pid);
+    await until('it is told', () => JSON.stringify(running.log).includes('would end claude'));
     const { stderr, stdout } = await running.stop();
     expect(stdout).toBe('');
     expectCleanRun({ stdout, stderr, status: 0, signal: null }, 6000);
-    for (const line of stderr.split('\n').filter((each) => each !== '')) expect(() => JSON.parse(line)).not.toThrow();
+    for (const line of stderr.split('\n').filter((each) => each !== '')) {
+      expect(() => JSON.parse('JOURNAL_STREAM' in env ? line.replace(/^<\d>/, '') : line)).not.toThrow();
+    }
   });
 
   test('does not steer a terminal that the service runs on', async () => {
@@ -144,6 +178,58 @@ describe('5. text that others chose', () => {
     const shown = terminal.output().replaceAll(OWN_SEQUENCES, '');
     expect(shown).toContain('forged: line');
     expectClean(shown);
+  });
+
+  test('does not steer a terminal on which a table is redrawn', async () => {
+    const terminal = onTerminal(here('status', '--watch', '--min-age', '0s'), { columns: 200, rows: 50 });
+    await terminal.shows('q to quit');
+    terminal.type('q');
+    await terminal.ended;
+    const shown = terminal.output().replaceAll(REDRAWING, '').replaceAll(OWN_SEQUENCES, '');
+    expect(shown).toContain('pwned');
+    expectClean(shown);
+  });
+
+  test('does not reach the metrics, nor the status that systemd shows', async () => {
+    const bin = folderNamed('bin');
+    const [told, textfile] = [join(bin, 'told'), join(bin, 'reaper.prom')];
+    // As systemd's own: each argument is an assignment, and a line break would begin another.
+    writeFileSync(join(bin, 'systemd-notify'), `#!/bin/sh\nprintf '%s\\n' "$@" >>'${told}'\n`);
+    chmodSync(join(bin, 'systemd-notify'), 0o755);
+    const running = startReaper(here('--dry-run', '--poll', '100ms', ...RUTHLESS), {
+      env: {
+        ...{ PATH: `${bin}:${process.env.PATH}`, NOTIFY_SOCKET: '/nonexistent' },
+        CLAY_REAPER_METRICS_TEXTFILE: textfile,
+      },
+    });
+    onTestFinished(async () => void (await running.stop()));
+    await running.logged('would-reap', (line) => line.pid === idle.pid);
+    await until('both are written', () => existsSync(told) && existsSync(textfile));
+    await running.stop();
+    expectClean(readFileSync(textfile, 'utf8'));
+    expectClean(readFileSync(told, 'utf8'));
+    for (const line of readFileSync(told, 'utf8').trim().split('\n')) {
+      expect(line).toMatch(/^(READY=1|STOPPING=1|STATUS=(watching Clay|waiting for Clay|stopped by) ?.*)$/);
+    }
+  });
+
+  test('does not reach the line about a history or metrics that cannot be written', async () => {
+    // A colon would end the first of several state directories.
+    const file = join(clay.directory, `file${EVIL_NAME.replaceAll(':', '')}`);
+    writeFileSync(file, '');
+    const env = { STATE_DIRECTORY: join(file, 'state'), CLAY_REAPER_METRICS_TEXTFILE: join(file, 'reaper.prom') };
+    const told = await reaper(['history'], { env });
+    expectCleanRun(told);
+    const victim = await clay.sham({ project: 'rest', shape: 'native', idleSeconds: 7200 });
+    const limits = { CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' };
+    const ended = await reaper(here('cleanup', '--yes', ...RUTHLESS), { env: { ...env, ...limits } });
+    expectCleanRun(ended);
+    expect(ended.stderr).toContain('the history');
+    expect(victim.isAlive()).toBe(false);
+    const running = startReaper(here('--dry-run', '--poll', '100ms'), { env });
+    onTestFinished(async () => void (await running.stop()));
+    await running.logged('trouble');
+    expectCleanRun(await running.stop());
   });
 
   test('does not steer a terminal that asks for a yes, or that shows a table', async () => {

@@ -14,8 +14,9 @@ const counts = new Map();
 
 const CALLS = ['openSync', 'readSync', 'writeSync', 'fdatasyncSync', 'readdirSync', 'readlinkSync', 'lstatSync'];
 const MORE_CALLS = ['opendirSync', 'fstatSync', 'statSync', 'mkdirSync', 'renameSync', 'realpathSync', 'readFileSync'];
+const FEW_MAKE = ['fchmodSync', 'unlinkSync'];
 
-for (const name of [...CALLS, ...MORE_CALLS]) {
+for (const name of [...CALLS, ...MORE_CALLS, ...FEW_MAKE]) {
   const original = real[name];
   fs[name] = Object.assign((...args) => {
     const path = typeof args[0] === 'number' ? (paths.get(args[0]) ?? '') : String(args[0]);

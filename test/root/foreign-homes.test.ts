@@ -292,6 +292,19 @@ describe("2. a Clay of mallory's", () => {
     expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
   });
 
+  test("whose claude becomes another program of her own when it is told to end is not killed in that one's place", async () => {
+    const shell = claudeProgram(join(common.path, 'shell-to-leave'), '/bin/sh');
+    const never = join(common.path, 'never-written');
+    execFileSync('mkfifo', ['-m', '666', never]);
+    const waiting = `exec ${shell} -c 'trap "exec sleep 86400" TERM; while :; do read line <${never}; done'`;
+    const { home, children } = await clayOfMallory([waiting]);
+    const args = ['cleanup', '--yes', '--now', '--clay-home', home, '--kill-after', '1s', ...RUTHLESS];
+    const { report } = await reaperJson(args);
+    expect(children.map(({ pid }) => commOf(pid))).toEqual(['sleep']);
+    expect(children.map(isAlive)).toEqual([true]);
+    expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
+  });
+
   test.each([
     // The second look at it is the last one before it is connected to.
     ['before it is opened', '^lstatSync SOCKET$', 2],

@@ -1,7 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { writeTextfile } from '../../src/service/metrics.ts';
 import { program } from '../faults/interference.ts';
 import { type Clay, type Sham, startClay } from '../support/clay.ts';
 import { isAlive } from '../support/processes.ts';
@@ -102,6 +103,16 @@ describe('8. a disk that', () => {
     ]);
   });
 
+  test('has room for a part of the metrics only (ENOSPC) keeps the old ones whole', () => {
+    const directory = mountedState('size=16k');
+    const path = join(directory, 'reaper.prom');
+    expect(writeTextfile(path, 'old\n')).toBeUndefined();
+    // It takes 12 KiB of this without complaint.
+    expect(writeTextfile(path, 'x'.repeat(20_000))).toContain('ENOSPC');
+    expect(readFileSync(path, 'utf8')).toBe('old\n');
+    expect(readdirSync(directory)).toEqual(['reaper.prom']);
+  });
+
   test('takes no log (/dev/full) does not stop the service, nor make it grow', async () => {
     const full = openSync('/dev/full', 'w');
     const args = ['run', '--clay-home', clay.home, '--poll', '100ms', '--log-level', 'trace', ...RUTHLESS];
@@ -141,6 +152,39 @@ describe('8. a disk that', () => {
         stderr: expect.stringMatching(/^clay-reaper: [^\n]*ENOSPC[^\n]*\n$/),
       });
     }
+  });
+});
+
+describe('8. an installation onto a disk that', () => {
+  const UNIT = 'systemd/user/clay-reaper.service';
+  const install = (directory: string): Promise<Finished> =>
+    reaper(['install', '--user', '--force'], { env: { HOME: directory, XDG_CONFIG_HOME: directory } });
+  const withOldUnit = (options: string): string => {
+    const directory = mountedState(options);
+    mkdirSync(dirname(join(directory, UNIT)), { recursive: true });
+    writeFileSync(join(directory, UNIT), 'old');
+    return directory;
+  };
+  const expectRefusal = async (directory: string, code: string): Promise<void> => {
+    const { status, stderr } = await install(directory);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: expect.stringMatching(new RegExp(`^clay-reaper: not installed: [^\\n]*${code}[^\\n]*\\n$`)),
+    });
+    expect(readFileSync(join(directory, UNIT), 'utf8')).toBe('old');
+    expect(readdirSync(dirname(join(directory, UNIT)))).toEqual(['clay-reaper.service']);
+  };
+
+  test('is full (ENOSPC) says so in one line, and leaves the old unit whole', async () => {
+    const directory = withOldUnit('size=8k');
+    writeFileSync(join(directory, 'filler'), Buffer.alloc(4096));
+    await expectRefusal(directory, 'ENOSPC');
+  });
+
+  test('is read-only (EROFS) says so in one line, and leaves the old unit whole', async () => {
+    const directory = withOldUnit('size=64k');
+    execFileSync('mount', ['-o', 'remount,ro', directory]);
+    await expectRefusal(directory, 'EROFS');
   });
 });
 

@@ -358,14 +358,31 @@ describe("3. files that ada's own reaper may not read", () => {
       sham.journal ?? '',
       sham.transcript,
       dirname(sham.sessionFile),
+      clay.socket,
       clay.configFile,
     ]) {
       chmodSync(path, 0);
       const run = await measured(args, { STATE_DIRECTORY: state }, ADA);
       expectSound(run, path === clay.configFile ? [3] : [4]);
-      expect(run.stderr).toContain('may not be read');
+      expect(run.stderr).toMatch(/may not be read|cannot connect \(EACCES\)/);
       chmodSync(path, 0o700);
     }
     expect(sham.isAlive()).toBe(true);
+  });
+
+  test('keep nothing from being said in one line when she installs', async () => {
+    const home = folderOf(ADA, join(common.path, 'home'), 0o700);
+    const unit = join(home, '.config/systemd/user/clay-reaper.service');
+    for (const path of [join(home, '.config'), dirname(dirname(unit)), dirname(unit)]) folderOf(ADA, path);
+    fileOf(ADA, unit, '');
+    for (const path of [unit, dirname(unit), join(home, '.config')]) {
+      chmodSync(path, 0);
+      for (const command of ['install', 'uninstall']) {
+        const run = await measured([command, '--user'], { HOME: home }, ADA);
+        expectSound(run, [1], 5_000);
+        expect(run.stderr).toMatch(/^clay-reaper: (not installed|nothing was removed): EACCES[^\n]*\n$/);
+      }
+      chmodSync(path, 0o700);
+    }
   });
 });

@@ -263,3 +263,17 @@ describe('uninstall', () => {
     expect({ said, ran }).toEqual({ said: ['nothing is installed'], ran: [] });
   });
 });
+
+describe('what cannot even be looked at', () => {
+  it('is said in one line, and nothing is changed', async () => {
+    mkdirSync(join(root, 'etc'));
+    symlinkSync('systemd', join(root, 'etc/systemd'));
+    expect(await install({}, machine())).toBe(1);
+    expect(await uninstall({}, machine())).toBe(1);
+    expect(complaints).toEqual([
+      expect.stringMatching(/^not installed: ELOOP.*clay-reaper\.service'$/),
+      expect.stringMatching(/^nothing was removed: ELOOP.*clay-reaper\.service'$/),
+    ]);
+    expect([said, ran, files()]).toEqual([[], [], ['etc/systemd']]);
+  });
+});

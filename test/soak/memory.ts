@@ -1,0 +1,46 @@
+import { readFileSync } from 'node:fs';
+import { type Trend, trendOf } from './trend.ts';
+
+/** What stays after a collection of all garbage; bytes. See collect.js. */
+type Memory = { readonly at: number; readonly resident: number; readonly heap: number };
+
+const MEASURES = ['resident', 'heap'] as const;
+/** `resident`: all memory; `heap`: the living objects in it. */
+export type Trends = Readonly<Record<(typeof MEASURES)[number], Trend>>;
+
+/** The environment of a service whose memory is to be watched, with the options that its unit starts it with. */
+export const watched = (file: string): Record<string, string> => ({
+  NODE_OPTIONS: `--max-semi-space-size=1 --max-old-space-size=32 --import=${new URL('collect.js', import.meta.url).href}`,
+  MEMORY_LOG: file,
+});
+
+/** The trends of a watched service in a stretch of time; ms since the epoch. */
+export function trendsIn(file: string, from: number, to: number): Trends {
+  const all = readFileSync(file, 'utf8').trim().split('\n');
+  const then = all.map((line) => JSON.parse(line) as Memory).filter(({ at }) => at >= from && at <= to);
+  const trendIn = (measure: keyof Trends): Trend => trendOf(then.map((each) => [each.at, each[measure]]));
+  return { resident: trendIn('resident'), heap: trendIn('heap') };
+}
+
+const HOUR_MS = 3_600_000;
+const HARMLESS_PERCENT_AN_HOUR = 1;
+
+/**
+ * What grows, by a share of itself that would matter and by more than chance and the noise of a service without work explain:
+ * the least that its slope can be is more than the most that the other's can be.
+ */
+export const growing = (work: Trends, idle: Trends): string[] =>
+  MEASURES.filter((measure) => {
+    const least = work[measure].slope - work[measure].error;
+    const harmless = (work[measure].mean * HARMLESS_PERCENT_AN_HOUR) / 100 / HOUR_MS;
+    return least > harmless && least > idle[measure].slope + idle[measure].error;
+  });
+
+/** Trends for a person: MB, and bytes a second with how sure that is. */
+export const inWords = (trends: Trends): Record<string, string> =>
+  Object.fromEntries(
+    MEASURES.map((measure) => {
+      const { mean, slope, error } = trends[measure];
+      return [measure, `${(mean / 1e6).toFixed(1)} MB ${Math.round(slope * 1000)} ± ${Math.round(error * 1000)} B/s`];
+    }),
+  );

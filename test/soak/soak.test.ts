@@ -1,0 +1,241 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { type Clay, type Sham, type StatusBehaviour, startClay } from '../support/clay.ts';
+import { type RunningReaper, startReaper } from '../support/reaper.ts';
+import { until } from '../support/until.ts';
+import { growing, inWords, trendsIn, watched } from './memory.ts';
+import { anyOf, birth, comeToRest, type Life } from './population.ts';
+
+/** `npm run test:soak` sets ten minutes. */
+const SECONDS = Number(process.env.CLAY_REAPER_SOAK_SECONDS || 120);
+
+const POLL_MS = 200;
+const GRACE_MS = 2_000;
+/** As long as a poll, as by default: a sweep lasts as long as the slowest death in it. */
+const KILL_AFTER_MS = 200;
+/** So long after it has come to rest, and its Clay answers, an orphan is gone. */
+const GONE_WITHIN_MS = GRACE_MS + 2 * POLL_MS + KILL_AFTER_MS;
+/**
+ * A sham that uses CPU time when it starts is charged a whole tick of it now and then, which costs it one poll more. And in
+ * three sweeps (which see it rest, see it waited long enough, see it die) there is work to do: 40 ms for 60 processes.
+ */
+const SLACK_MS = POLL_MS + 3 * 50;
+
+const OUTAGE_MS = 3_000;
+/** So long a service waits for the answer of a Clay that says nothing. */
+const API_LIMIT_MS = 2_000;
+const UNUSABLE: readonly StatusBehaviour['mode'][] = ['silent', 'garbage', 'half', 'hangup', 'huge'];
+
+const CROWD = 60;
+const OUTAGE_EVERY_MS = 25_000;
+const RESTART_EVERY_MS = 20_000;
+const COUNT_EVERY_MS = 250;
+const LOOK_EVERY_MS = 20;
+/** What a leak of so many bytes for each process that is born would do has to be seen. */
+const LEAK_TO_BE_TOLD = 1024;
+
+const WAITS = ['--poll', `${POLL_MS}ms`, '--grace', `${GRACE_MS}ms`, '--parked-after', `${GRACE_MS}ms`];
+const ARGS = [...WAITS, '--kill-after', `${KILL_AFTER_MS}ms`, '--min-age', '0s'];
+
+let directory: string;
+let steady: Clay;
+let restarted: Clay;
+let quiet: Clay;
+let running: RunningReaper;
+let control: RunningReaper;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'soak-'));
+  steady = await startClay({ projects: ['rest', 'work'] });
+  restarted = await startClay({ projects: ['rest', 'work'] });
+  quiet = await startClay();
+  const homes = [steady, restarted].flatMap(({ home }) => ['--clay-home', home]);
+  running = startReaper([...homes, ...ARGS], { env: watched(join(directory, 'work')) });
+  // The same service without any work: what its memory does is noise.
+  control = startReaper(['--clay-home', quiet.home, ...ARGS], { env: watched(join(directory, 'idle')) });
+  await running.logged('clay-found');
+  await control.logged('clay-found');
+});
+afterAll(async () => {
+  await running?.stop();
+  await control?.stop();
+  for (const clay of [steady, restarted, quiet]) await clay?.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and outages`, async () => {
+  const begun = Date.now();
+  const end = begun + SECONDS * 1000;
+  const watch = watchLives();
+  onTestFinished(watch.end);
+  const workers = await startWorkers(steady);
+
+  const next = { outage: begun + 5_000, restart: begun + 8_000, count: begun };
+  const descriptors: { readonly at: number; readonly count: number }[] = [];
+  let outage: Promise<void> = Promise.resolve();
+  let restarts = 0;
+  while (Date.now() < end) {
+    if (watch.lives.size < CROWD) watch.add(await birth(Math.random() < 0.7 ? steady : restarted));
+    await watch.letRest();
+    const now = Date.now();
+    if (now >= next.count) {
+      descriptors.push({ at: now, count: readdirSync(`/proc/${running.pid}/fd`).length });
+      next.count = now + COUNT_EVERY_MS;
+    }
+    if (now >= next.restart) {
+      next.restart = now + RESTART_EVERY_MS;
+      restarts += 1;
+      await restart(watch.dismiss(restarted));
+    }
+    if (now >= next.outage) {
+      next.outage = now + OUTAGE_EVERY_MS;
+      outage = makeOutage(watch.outages);
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
+  await outage;
+  await until(
+    'the last orphans are gone',
+    async () => {
+      await watch.letRest();
+      return watch.lives.size === 0;
+    },
+    60_000,
+  );
+
+  const settled = begun + (SECONDS * 1000) / 4;
+  const work = trendsIn(join(directory, 'work'), settled, end);
+  const idle = trendsIn(join(directory, 'idle'), settled, end);
+  const born = watch.born.size;
+  console.log(
+    JSON.stringify({
+      ...{ born, orphans: watch.lateMs.length, restarts, outages: watch.outages.length },
+      ...{ lateMs: shares(watch.lateMs), work: inWords(work), idle: inWords(idle) },
+      descriptors: [...new Set(descriptors.filter(({ at }) => at >= settled).map(({ count }) => count))].sort(),
+    }),
+  );
+
+  expect({ wrong: [...watch.wrong, ...wronglyReaped(watch.born)], late: watch.late }).toEqual({ wrong: [], late: [] });
+  expect(workers.map((worker) => worker.isAlive())).toEqual(workers.map(() => true));
+  expect(born).toBeGreaterThan(SECONDS * 5);
+  const bad = ['sweep-failed', 'survived', 'blind', 'trouble'];
+  expect(running.log.filter(({ event }) => event !== undefined && bad.includes(event))).toEqual([]);
+
+  expect(growing(work, idle)).toEqual([]);
+  // A measurement that could not tell a leak would find none.
+  expect(work.heap.error).toBeLessThan((LEAK_TO_BE_TOLD * born) / (SECONDS * 1000));
+
+  // While it asks or reads, it has some more; in between, it has what it keeps.
+  const kept = [0.25, 0.5, 0.75].map((quarter) => {
+    const from = begun + SECONDS * 1000 * quarter;
+    const to = from + SECONDS * 250;
+    return Math.min(...descriptors.flatMap(({ at, count }) => (at >= from && at < to ? [count] : [])));
+  });
+  expect(kept).toEqual([kept[0], kept[0], kept[0]]);
+  expect(Math.max(...descriptors.map(({ count }) => count)) - (kept[0] ?? 0)).toBeLessThan(12);
+});
+
+/** A time in which a Clay gave no usable answer; `to`: since when all is well again, at the latest. Ms since the epoch. */
+type Outage = { readonly from: number; to: number };
+
+/** Follows each sham from its birth to its death, and judges that. */
+function watchLives() {
+  const born = new Map<string, Life>();
+  const lives = new Set<Life>();
+  const outages: Outage[] = [];
+  const lateMs: number[] = [];
+  const [wrong, late]: [string[], string[]] = [[], []];
+
+  /** When an orphan has to be gone: nothing can be told of it while its Clay does not answer. */
+  const dueAt = (idleSince: number): number => {
+    let due = idleSince + GONE_WITHIN_MS;
+    for (const { from, to } of outages) if (from <= due && to >= idleSince) due = to + GONE_WITHIN_MS;
+    return due;
+  };
+  const objection = ({ clay, idleSince, hasWorked }: Life, now: number): string | null => {
+    if (idleSince === null) return 'was ended while at work';
+    if (hasWorked && now - idleSince < GRACE_MS) return `was ended after ${now - idleSince} ms at rest`;
+    const isSilent = ({ from, to }: Outage): boolean => now > from + SLACK_MS && now < to - API_LIMIT_MS;
+    return clay === steady && outages.some(isSilent) ? 'was ended though its Clay did not answer' : null;
+  };
+  const bury = (life: Life): void => {
+    const now = Date.now();
+    const problem = objection(life, now);
+    if (problem === null && life.idleSince !== null) lateMs.push(now - dueAt(life.idleSince));
+    else wrong.push(`${life.kind}: ${life.sham.pid} ${problem}`);
+    lives.delete(life);
+  };
+  const look = (): void => {
+    for (const life of lives) {
+      const { sham, kind, idleSince } = life;
+      if (!sham.isAlive()) bury(life);
+      else if (idleSince !== null && Date.now() > dueAt(idleSince) + SLACK_MS) {
+        late.push(`${kind}: ${sham.pid} is an orphan for ${Date.now() - idleSince} ms`);
+        lives.delete(life);
+      }
+    }
+  };
+  const looking = setInterval(look, LOOK_EVERY_MS);
+  return {
+    ...{ born, lives, outages, lateMs, wrong, late },
+    add: (life: Life): void => {
+      born.set(keyOf(life.sham), life);
+      lives.add(life);
+    },
+    /** Ends the work of those whose time it is. */
+    letRest: async (): Promise<void> => {
+      for (const life of lives) {
+        if (life.idleSince === null && Date.now() >= life.workUntil && life.sham.isAlive()) await comeToRest(life);
+      }
+    },
+    /** Those of this Clay, which no longer count: they end with it. */
+    dismiss: (clay: Clay): Life[] => {
+      const theirs = [...lives].filter((life) => life.clay === clay);
+      for (const life of theirs) lives.delete(life);
+      return theirs;
+    },
+    end: () => clearInterval(looking),
+  };
+}
+
+const keyOf = ({ pid, startTicks }: { pid?: number; startTicks?: unknown }): string => `${pid}:${startTicks}`;
+
+/** What the service itself says to have ended, and should not have. */
+const wronglyReaped = (born: ReadonlyMap<string, Life>): string[] =>
+  running.log.flatMap((line) => {
+    const life = born.get(keyOf(line));
+    return line.event === 'reaped' && (life === undefined || life.idleSince === null) ? [JSON.stringify(line)] : [];
+  });
+
+/** The steady Clay gives no usable answer for a while. */
+async function makeOutage(outages: Outage[]): Promise<void> {
+  await steady.answerStatus({ mode: anyOf(UNUSABLE) });
+  const outage = { from: Date.now(), to: Number.POSITIVE_INFINITY };
+  outages.push(outage);
+  await sleep(OUTAGE_MS);
+  await steady.answerStatus({ mode: 'ok' });
+  // Somebody may have asked just before.
+  outage.to = Date.now() + API_LIMIT_MS;
+}
+
+/** A real claude exits when its Clay does; these do, too. */
+async function restart(theirs: readonly Life[]): Promise<void> {
+  await restarted.crash();
+  await until('they are gone with it', () => theirs.every(({ sham }) => !sham.isAlive()));
+  restarted = await startClay({ projects: ['rest', 'work'], after: restarted });
+}
+
+/** Work that needs more than the cheap shams can; it lasts to the end. */
+const startWorkers = async (clay: Clay): Promise<Sham[]> => [
+  await clay.sham({ project: 'rest', journal: 'ended', idleSeconds: 3600, start: { toolShell: true } }),
+  await clay.sham({ project: 'work', journal: 'permission', idleSeconds: 3600 }),
+];
+
+/** The middle, the last of a hundred, of a thousand, and the last of all. */
+function shares(values: readonly number[]): number[] {
+  const sorted = [...values].sort((a, b) => a - b);
+  return [0.5, 0.99, 0.999, 1].map((share) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN);
+}
