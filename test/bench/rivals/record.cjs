@@ -1,0 +1,32 @@
+// Loaded before the program with --require: writes the file operations of one steady sweep to $BENCH_RECORD, as
+// [operation, path]. A sweep goes from one question to Clay to the next.
+const fs = require('node:fs');
+const net = require('node:net');
+const { syncBuiltinESMExports } = require('node:module');
+
+const STEADY_SWEEP = 40;
+const { writeFileSync } = fs;
+let operations = [];
+let sweeps = 0;
+
+function wrap(name, operation) {
+  const original = fs[name];
+  fs[name] = (path, ...parameters) => {
+    operations.push([operation, path]);
+    return original(path, ...parameters);
+  };
+}
+
+wrap('openSync', 'read');
+wrap('readlinkSync', 'readlink');
+for (const name of ['readdirSync', 'opendirSync']) wrap(name, 'readdir');
+for (const name of ['lstatSync', 'statSync', 'existsSync', 'accessSync']) wrap(name, 'lstat');
+
+const { connect } = net.Socket.prototype;
+net.Socket.prototype.connect = function (...parameters) {
+  if (sweeps === STEADY_SWEEP) writeFileSync(process.env.BENCH_RECORD, JSON.stringify(operations));
+  operations = [];
+  sweeps += 1;
+  return connect.apply(this, parameters);
+};
+syncBuiltinESMExports();

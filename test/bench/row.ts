@@ -1,0 +1,59 @@
+/** A row of the table. */
+export type Row = {
+  readonly figure: string;
+  readonly against: string;
+  readonly goal: string;
+  readonly measured: string;
+  /** By how much the measurements differ among each other, in percent; null where one is all there is. */
+  readonly noisePercent: number | null;
+  /** Null: only for information. */
+  readonly pass: boolean | null;
+};
+
+/** How much is measured: all of it, or as much as CI has time for, where only twice a goal fails. */
+export type Extent = 'full' | 'short';
+
+/** A goal as a bound. What is allowed beyond a factor of 1 doubles in the short form, or the whole bound does. */
+export type Goal = {
+  readonly words: string;
+  readonly bound: number;
+  readonly short: number;
+  readonly better: 'less' | 'more';
+};
+
+/** At least so many times less. */
+export const timesLess = (times: number): Goal => ({
+  words: `${times} times less`,
+  bound: times,
+  short: times / 2,
+  better: 'more',
+});
+
+/** At most so many times. */
+export const atMostTimes = (times: number): Goal => ({
+  words: `at most ${times} times it`,
+  bound: times,
+  short: times * 2,
+  better: 'less',
+});
+
+/** Within so many percent. */
+export const within = (percent: number): Goal => ({
+  words: `within ${percent} %`,
+  bound: 1 + percent / 100,
+  short: 1 + percent / 50,
+  better: 'less',
+});
+
+/** At most a bound of another kind. */
+export const atMost = (bound: number, words: string, short = bound * 2): Goal => ({
+  words,
+  bound,
+  short,
+  better: 'less',
+});
+
+export const meets = ({ bound, short, better }: Goal, measured: number, extent: Extent): boolean => {
+  const limit = extent === 'full' ? bound : short;
+  return better === 'more' ? measured >= limit : measured <= limit;
+};
