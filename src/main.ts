@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { UsageError } from './config/load.ts';
+import { BlindMoment } from './observe/host.ts';
 import { EXIT } from './output/exit-status.ts';
 import { tell } from './output/tell.ts';
 import { createProgram } from './program.ts';
@@ -28,6 +29,7 @@ function explainFailure(error: unknown): void {
 
 function failureOf(error: unknown): [exit: number, line: string | null] {
   if (error instanceof UsageError) return [EXIT.usage, error.message];
+  if (error instanceof BlindMoment) return [EXIT.notGone, error.message];
   if (error instanceof CommanderError && error.exitCode === 0) return [EXIT.done, null];
   if (error instanceof CommanderError) {
     return [EXIT.usage, `${error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')} (see clay-reaper --help)`];

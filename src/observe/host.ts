@@ -26,9 +26,12 @@ export function readHost(procRoot = '/proc'): Result<Host> {
   return ok({ procRoot, units: units.value });
 }
 
-/** The time now; throws if the kernel does not tell its uptime, for then nothing can be judged at all. */
+/** Nothing can be judged just now; the message says why. */
+export class BlindMoment extends Error {}
+
+/** The time now; throws a {@link BlindMoment} if the kernel does not tell its uptime. */
 export function readMoment(host: Host): Moment {
   const uptime = readUptimeMs(host.procRoot);
-  if (!uptime.ok) throw new Error(uptime.failure.detail);
+  if (!uptime.ok) throw new BlindMoment(`nothing can be judged: ${uptime.failure.detail}`);
   return { wallMs: Date.now(), monotonicMs: Number(hrtime.bigint() / 1000n) / 1000, uptimeMs: uptime.value };
 }

@@ -101,7 +101,7 @@ async function endLeftovers(
   };
   const left = below.filter((id) => isTheirs(id) && sendSignal(host, id, 'SIGTERM') === 'sent');
   const stubborn = await waitForDeath(host, left, LEFTOVERS_TAKE_MS, abort);
-  for (const id of stubborn) sendSignal(host, id, 'SIGKILL');
+  for (const id of stubborn.filter(isTheirs)) sendSignal(host, id, 'SIGKILL');
   await waitForDeath(host, stubborn, KILL_TAKES_MS, abort);
   return left.length;
 }

@@ -169,3 +169,20 @@ describe('8. a service to which the kernel says', () => {
     },
   );
 });
+
+describe('8. a one-shot to which the kernel does not tell its uptime', () => {
+  test.for([['status'], ['cleanup', '--yes', '--now']])(
+    'says so in one line, and ends nobody: %s',
+    async (command, { onTestFinished }) => {
+      const [{ clay }] = stages as [Stage];
+      const sham = await clay.sham(IDLE);
+      const interference = interfere([{ call: '^openSync /proc/uptime$', error: 'EMFILE' }]);
+      onTestFinished(interference.remove);
+      const args = [...command, '--clay-home', clay.home, '--min-age', '0s'];
+      const { status, stdout, stderr } = await reaper(args, { env: interference.env });
+      const line = 'clay-reaper: nothing can be judged: /proc/uptime could not be read (EMFILE)\n';
+      expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: line });
+      expect(sham.isAlive()).toBe(true);
+    },
+  );
+});

@@ -292,6 +292,20 @@ describe("2. a Clay of mallory's", () => {
     expect(report.processes).toMatchObject([{ outcome: 'spared' }]);
   });
 
+  test('whose claude leaves a setuid program behind when it is killed does not have that ended with it', async () => {
+    const shell = claudeProgram(join(common.path, 'shell-with-child'), '/bin/sh');
+    const sleeper = claudeProgram(join(common.path, 'setuid-child'), '/bin/sleep', 0o4755);
+    const { home, children } = await clayOfMallory([`exec ${shell} -c 'trap "" TERM; ${sleeper} 86400 & wait'`]);
+    const pid = children[0]?.pid ?? 0;
+    await until('its child is root', () => childrenOf(pid).some((child) => uids(child) === '61802 0 0 0'));
+    const [left] = childrenOf(pid).map(identify);
+    onTestFinished(() => void (left && kill(left)));
+    const args = ['cleanup', '--yes', '--now', '--clay-home', home, '--kill-after', '100ms', ...RUTHLESS];
+    const { report } = await reaperJson(args);
+    expect(report.processes).toMatchObject([{ outcome: 'killed' }]);
+    expect(left && isAlive(left)).toBe(true);
+  });
+
   test("whose claude becomes another program of her own when it is told to end is not killed in that one's place", async () => {
     const shell = claudeProgram(join(common.path, 'shell-to-leave'), '/bin/sh');
     const never = join(common.path, 'never-written');
