@@ -8,7 +8,8 @@ import { runInNewContext } from 'node:vm';
 
 const EVERY_MS = 2_000;
 
-setFlagsFromString('--expose-gc');
+// The last two are the unit's, and none that NODE_OPTIONS takes.
+for (const flag of ['--expose-gc', '--no-opt', '--optimize-for-size']) setFlagsFromString(flag);
 const collect = runInNewContext('gc');
 const file = process.env.MEMORY_LOG;
 
