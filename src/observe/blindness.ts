@@ -25,7 +25,8 @@ export function findBlindness(host: Host, daemon: Daemon, answer: Result<ClaySta
   }
   for (const pid of [daemon.pid, ...onePerOtherUser(host, daemon)]) {
     const reads = [readSocketFds(host.procRoot, pid), readEnviron(host.procRoot, pid)];
-    const failures = reads.flatMap((each): Failure[] => (each.ok || each.failure.why === 'gone' ? [] : [each.failure]));
+    // What is odd could be read: a Clay with thousands of processes has more descriptors than anybody counts.
+    const failures = reads.flatMap((each): Failure[] => (each.ok || isNoBlindness(each.failure) ? [] : [each.failure]));
     const [failure] = failures;
     if (failure) missing.push(`${failure.detail} [CAP_SYS_PTRACE]`);
     if (!maySignal(pid)) missing.push(`pid ${pid} may not be signalled [CAP_KILL]`);
@@ -35,6 +36,8 @@ export function findBlindness(host: Host, daemon: Daemon, answer: Result<ClaySta
   if (missing.length === 0) return null;
   return `cannot do its job for Clay ${daemon.pid} of uid ${daemon.uid}: ${missing.join('; ')}; run it as that user, as root, or with these capabilities`;
 }
+
+const isNoBlindness = ({ why }: Failure): boolean => why === 'gone' || why === 'odd';
 
 function onePerOtherUser(host: Host, daemon: Daemon): number[] {
   const children = readChildStats(host, daemon.pid);

@@ -7,7 +7,7 @@ import { highWaterBytes } from './memory.ts';
 /** How a run of the program went: what it printed, how long it took (ms), and the most memory that it had. */
 export type Measured = Finished & { readonly tookMs: number; readonly peakBytes: number };
 
-/** As the unit starts it: a heap that is full ends the program, and whoever can fill it is the attacker. */
+/** As the unit starts it, with a quarter of its heap: one that is full ends the program, and whoever can fill it is the attacker. */
 const AS_THE_SERVICE = [
   '--single-threaded',
   '--no-opt',

@@ -82,13 +82,13 @@ describe('a unit', () => {
       .split('\n')
       .flatMap((line, index) => (line === changed[index] ? [] : [changed[index]]));
     expect(different).toEqual([
-      'ExecStart=/usr/bin/perl /p/systemd/notify-fd.pl /n/node --expose-gc --single-threaded --no-opt --optimize-for-size --max-semi-space-size=1 --max-old-space-size=32 /p/dist/x.js run',
+      'ExecStart=/usr/bin/perl /p/systemd/notify-fd.pl /n/node --expose-gc --single-threaded --no-opt --optimize-for-size --max-semi-space-size=1 --max-old-space-size=128 /p/dist/x.js run',
     ]);
   });
   it('lets child processes notify where there is no perl', () => {
     const text = renderUnit(template('clay-reaper.service'), { ...command, perl: null });
     expect(text).toContain(
-      '\nExecStart=/n/node --expose-gc --single-threaded --no-opt --optimize-for-size --max-semi-space-size=1 --max-old-space-size=32 /p/dist/x.js run\n',
+      '\nExecStart=/n/node --expose-gc --single-threaded --no-opt --optimize-for-size --max-semi-space-size=1 --max-old-space-size=128 /p/dist/x.js run\n',
     );
     expect(text).toContain('\nNotifyAccess=all\n');
   });
