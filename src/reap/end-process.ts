@@ -39,6 +39,12 @@ export type Order = {
   readonly killAfterMs: number;
 };
 
+const UNPROVEN: Spared = {
+  outcome: 'spared',
+  why: 'the kernel does not tell whether its pid still is its own',
+  because: 'woke',
+};
+
 /** SIGKILL takes effect at once, except on a process in uninterruptible sleep. */
 const KILL_TAKES_MS = 5_000;
 
@@ -56,6 +62,7 @@ export async function endProcess(host: Host, order: Order, abort: AbortSignal | 
   if (look !== 'go') return look;
   const termed = sendSignal(host, id, 'SIGTERM');
   if (termed === 'gone') return { outcome: 'vanished' };
+  if (termed === 'unproven') return UNPROVEN;
   if (termed === 'denied') return { outcome: 'survived', signal: null, why: 'it may not be signalled' };
   if ((await waitForDeath(host, [id], order.killAfterMs, abort)).length === 0)
     return { outcome: 'terminated', signal: 'SIGTERM' };
@@ -68,6 +75,7 @@ export async function endProcess(host: Host, order: Order, abort: AbortSignal | 
   const below = merge(descendants, descendantsNow(host, id));
   const killed = sendSignal(host, id, 'SIGKILL');
   if (killed === 'gone') return { outcome: 'terminated', signal: 'SIGTERM' };
+  if (killed === 'unproven') return UNPROVEN;
   if (killed === 'denied') return { outcome: 'survived', signal: 'SIGTERM', why: 'it may not be killed' };
   const dead = (await waitForDeath(host, [id], KILL_TAKES_MS, abort)).length === 0;
   if (!dead)

@@ -3,15 +3,17 @@ import type { ProcessId } from '../judge/evidence.ts';
 import type { Host } from '../observe/host.ts';
 import { isDead, readStat } from '../proc/stat.ts';
 
-/** What became of a signal: sent, or the process was gone, or the kernel did not allow it. */
-export type Sent = 'sent' | 'gone' | 'denied';
+/** What became of a signal: sent, or the process was gone, or nothing proved that it still is the same, or it was not allowed. */
+export type Sent = 'sent' | 'gone' | 'unproven' | 'denied';
 
 /**
  * Sends a signal to that very process: its start time is compared right before, as a pid alone may be another's by now.
  * Node has no pidfd, so a window of some microseconds remains between the two system calls.
  */
 export function sendSignal(host: Host, id: ProcessId, signal: 'SIGTERM' | 'SIGKILL'): Sent {
-  if (isGone(host, id)) return 'gone';
+  const stat = readStat(host.procRoot, id.pid);
+  if (!stat.ok) return stat.failure.why === 'gone' ? 'gone' : 'unproven';
+  if (isDead(stat.value) || stat.value.startTicks !== id.startTicks) return 'gone';
   try {
     kill(id.pid, signal);
     return 'sent';
