@@ -219,7 +219,7 @@ function orderFor(
 const keeperNow = (keeper: Keeper, clays: readonly ClayLook[]): Keeper | null => {
   if (keeper.state === 'dead') return keeper;
   const look = clays.find((clay) => keyOf(clay.daemon) === keyOf(keeper.look.daemon));
-  return look ? { state: 'living', look } : null;
+  return look ? { state: 'living', look: { ...keeper.look, answer: look.answer } } : null;
 };
 
 /** The judgement of one process made again from fresh evidence, or null if the process is gone. */

@@ -21,7 +21,7 @@ export type AlarmReader = {
   readonly isTooMuch: () => boolean;
 };
 
-/** Records about alarms; a conversation that sets one every minute for a day has 3,000. */
+/** Records about alarms, and calls in them; a conversation that sets one every minute for a day has 4,300. */
 const MAX_RECORDS = 10_000;
 
 /** The result of a call stands in the next record or a few later. */
@@ -47,11 +47,16 @@ const flag = v.union([
   ),
 ]);
 
+/** Ids have some 30 characters, cron expressions fewer. They are kept: what is longer than any honest one is not. */
+const MAX_LENGTH = 200;
+
+const short = v.pipe(v.string(), v.maxLength(MAX_LENGTH));
+
 const ToolUse = v.object({
   type: v.literal('tool_use'),
   id: v.string(),
   name: v.picklist(['CronCreate', 'CronDelete', 'ScheduleWakeup']),
-  input: v.fallback(v.object({ id: perhaps(v.string()), cron: perhaps(v.string()), recurring: perhaps(flag) }), {}),
+  input: v.fallback(v.object({ id: perhaps(short), cron: perhaps(short), recurring: perhaps(flag) }), {}),
 });
 type ToolUse = v.InferOutput<typeof ToolUse>;
 
@@ -71,7 +76,7 @@ type TranscriptRecord = v.InferOutput<typeof TranscriptRecord>;
 // Results as both SDKs write them (measured); what is of no known form says nothing, but the call was made.
 const Result = v.fallback(
   v.object({
-    id: perhaps(v.string()),
+    id: perhaps(short),
     recurring: perhaps(v.boolean()),
     nextFireAt: perhaps(v.number()),
     maxAgeMs: perhaps(v.number()),
@@ -90,8 +95,10 @@ export function createAlarmReader(timeZone: string | null = null): AlarmReader {
   const calls = new Map<string, ToolUse>();
   const cronEntries = new Map<string, Alarm>();
   const wakeUps: Alarm[] = [];
+  let records = 0;
 
   const settle = (call: ToolUse, result: Result, setAtMs: number): void => {
+    records += 1;
     if (call.name === 'CronDelete') {
       cronEntries.delete(result.id ?? call.input.id ?? '');
     } else if (call.name === 'CronCreate') {
@@ -110,7 +117,8 @@ export function createAlarmReader(timeZone: string | null = null): AlarmReader {
   const readRecord = (record: TranscriptRecord): void => {
     for (const block of record.message.content) {
       const use = v.safeParse(ToolUse, block);
-      if (use.success) calls.set(use.output.id, use.output);
+      if (use.success && use.output.id.length > MAX_LENGTH) records = MAX_RECORDS + 1;
+      else if (use.success) calls.set(use.output.id, use.output);
       const answer = v.safeParse(ToolResult, block);
       if (!answer.success) continue;
       const call = calls.get(answer.output.tool_use_id);
@@ -124,7 +132,6 @@ export function createAlarmReader(timeZone: string | null = null): AlarmReader {
     }
   };
 
-  let records = 0;
   const isTooMuch = (): boolean => records > MAX_RECORDS || calls.size > MAX_OPEN_CALLS;
 
   const isAboutAlarm = (line: Buffer): boolean =>

@@ -30,7 +30,7 @@ export function claudeEnvironment(environ: ReadonlyMap<string, string>): ClaudeE
     entrypoint: shown(environ.get('CLAUDE_CODE_ENTRYPOINT')),
     sdkVersion: shown(environ.get('CLAUDE_AGENT_SDK_VERSION')),
     configDir: absolute(environ.get('CLAUDE_CONFIG_DIR')) ?? (home === null ? null : `${home}/.claude`),
-    timeZone: environ.get('TZ')?.replace(/^:/, '') || null,
+    timeZone: shown(environ.get('TZ'))?.replace(/^:/, '') || null,
     clayHome: absolute(environ.get('CLAY_HOME')) ?? (clayConfig === null ? null : clayConfig.replace(/\/[^/]*$/, '')),
   };
   // A copy: these are kept for as long as the process lives, and a part of a string keeps the whole of it in memory.

@@ -65,6 +65,9 @@ export type TranscriptCursors = ReadonlyMap<string, TranscriptCursor>;
 /** More than any conversation has; each is looked at in every sweep. */
 const MAX_AGENTS = 1_000;
 
+/** Those of one transcript are limited, too; all of them are kept. */
+const MAX_ALARMS = 10_000;
+
 /**
  * Reads the transcript of a conversation and those of the agents below it, <sessionId>/subagents/agent-<id>.jsonl: an
  * agent's work and the alarms that it sets stand in its own alone (measured on both SDKs). `atRest`: the process has not run
@@ -92,6 +95,8 @@ export function readConversation(
     if (!read.ok) return read;
     next.set(each, read.value.cursor);
     alarms.push(...read.value.transcript.alarms);
+    if (alarms.length > MAX_ALARMS)
+      return fail('odd', `the agents of ${path} have set more alarms than can be followed`);
     changedAtMs = Math.max(changedAtMs, read.value.transcript.changedAtMs);
   }
   return ok({ transcript: { changedAtMs, alarms }, cursors: next });

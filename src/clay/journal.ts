@@ -153,13 +153,15 @@ const DECISIVE = /"type":"(?:done|meta|user_message)"/;
 
 type JournalRecord = { readonly type: string; readonly timeMs: number; readonly endsSomething: boolean };
 
+/** A type is shown where it decides, and kept: a copy, as a part of a string keeps the whole of it in memory. */
+const shown = (type: string): string => (type.length > 100 ? structuredClone(type.slice(0, 100)) : type);
+
 function parseRecord(line: Buffer): JournalRecord | null {
   const parsed = parseJson(line.toString('utf8'));
   const json = parsed.ok ? parsed.value : null;
   if (typeof json !== 'object' || json === null || !('type' in json) || typeof json.type !== 'string') return null;
   return {
-    // It is shown where it decides.
-    type: json.type.slice(0, 100),
+    type: shown(json.type),
     timeMs: '_ts' in json && typeof json._ts === 'number' && Number.isFinite(json._ts) ? json._ts : 0,
     endsSomething: 'active' in json && json.active === false,
   };

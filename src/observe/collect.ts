@@ -14,6 +14,7 @@ import { alarmOf, journalOf, sessionOf, transcriptOf } from './conversation.ts';
 import { type Doubts, noDoubts, unless } from './doubts.ts';
 import { type Facts, type FactsByProcess, factsOn, type Inside, newFacts } from './facts.ts';
 import { readFamily } from './family.ts';
+import { type Holdings, noHoldings } from './holdings.ts';
 import type { Host, Moment } from './host.ts';
 
 /**
@@ -27,7 +28,8 @@ export function collectEvidence(
   moment: Moment,
   givenTables: ConnectionTables | null = null,
 ): Evidence[] {
-  const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts) ?? []);
+  const holdings = noHoldings();
+  const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts, holdings) ?? []);
   // Only now, see ConnectionTables.
   const tables =
     givenTables ??
@@ -41,7 +43,8 @@ export function collectEvidence(
     const connections =
       sockets === null ? null : tables.connectionsOf(pid, sockets, look.candidate.expected.uid, unixSockets);
     if (connections && !connections.ok && vanished(host, look)) return [];
-    return [evidenceOf(host, look, unless(look.doubts, connections) ?? [], wordOf(look.candidate.keeper), moment)];
+    const known = unless(look.doubts, connections) ?? [];
+    return [evidenceOf(host, look, known, wordOf(look.candidate.keeper), moment, holdings)];
   });
 }
 
@@ -56,12 +59,17 @@ type ProcessLook = {
 };
 
 /** Everything from /proc except the tables of sockets; null if the process has vanished. */
-function lookAtProcess(host: Host, candidate: Candidate, known: FactsByProcess): ProcessLook | null {
+function lookAtProcess(
+  host: Host,
+  candidate: Candidate,
+  known: FactsByProcess,
+  holdings: Holdings,
+): ProcessLook | null {
   const { stat, expected } = candidate;
   const doubts = noDoubts();
   const facts = factsOf(host, stat, known, doubts);
   const last = facts?.inside ?? null;
-  const inside = lookInside(host, stat, last, doubts);
+  const inside = holdable(lookInside(host, stat, last, doubts), expected.uid, holdings, doubts);
   if (facts) facts.inside = inside;
 
   const identity = inside.status;
@@ -103,6 +111,15 @@ function lookInside(host: Host, stat: Stat, last: Inside | null, doubts: Doubts)
   return { runs, stat: mayKeep ? now.value : null, cwd, status, family, sockets, unixSockets, holdsTaskLock };
 }
 
+const TOO_MUCH = 'the processes of its user have more sockets, descendants and alarms than can be followed';
+
+/** What was found inside, as far as it may be kept. */
+function holdable(inside: Inside, uid: number, holdings: Holdings, doubts: Doubts): Inside {
+  if (holdings.mayHold(uid, (inside.sockets?.size ?? 0) + (inside.family?.descendants.length ?? 0))) return inside;
+  doubts.words.push(TOO_MUCH);
+  return { ...inside, runs: null, stat: null, family: null, sockets: null, unixSockets: new Set() };
+}
+
 function factsOf(host: Host, stat: Stat, known: FactsByProcess, doubts: Doubts): Facts | null {
   const kept = factsOn(known, stat);
   if (kept) return kept;
@@ -128,6 +145,7 @@ function evidenceOf(
   connections: Evidence['connections'],
   word: ClayWord,
   moment: Moment,
+  holdings: Holdings,
 ): Evidence {
   const { candidate, stat, facts, doubts } = look;
   const { family, sockets, cwd, holdsTaskLock } = look.inside;
@@ -143,6 +161,10 @@ function evidenceOf(
   // Where the clock was set since, the earlier of both: what may have happened in its time protects it.
   const beganMs = Math.min(startedAtMs, session?.startedAtMs ?? startedAtMs);
   const transcript = facts && session ? transcriptOf(facts, session.sessionId, cwd, uid, look.atRest, doubts) : null;
+  if (facts && transcript && !holdings.mayHold(uid, facts.transcripts.size + transcript.alarms.length)) {
+    facts.transcripts = new Map();
+    doubts.words.push(TOO_MUCH);
+  }
   const journal = session ? journalOf(candidate.keeper, session.sessionId, cwd, facts, doubts) : null;
   const durable = holdsTaskLock === true && unless(doubts, areTasksScheduled(host.procRoot, stat));
   return {

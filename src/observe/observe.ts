@@ -72,11 +72,33 @@ export async function observe(host: Host, homes: Homes, memory: Memory, clock: (
   }
 
   const clays = await lookAtClays(host, daemonsOf(looks), memory);
-  const candidates = [...clays.flatMap((clay) => clay.candidates), ...abandonedCandidates(host, clays, memory)];
+  const found = [...clays.flatMap((clay) => clay.candidates), ...abandonedCandidates(host, clays, memory)];
+  const crowds = crowdsAmong(found);
+  const candidates = found.filter((each) => !crowds.has(each.expected.uid));
   const at = clock();
   const evidence = collectEvidence(host, candidates, memory.facts, at);
-  return { at, clays, candidates, homes: looks, tableNote: memory.tableNote, evidence, facts: memory.facts };
+  return {
+    ...{ at, candidates, evidence, facts: memory.facts, homes: looks },
+    clays: clays.map((clay) => (clay.candidates.some((each) => crowds.has(each.expected.uid)) ? crowded(clay) : clay)),
+    tableNote: memory.tableNote,
+  };
 }
+
+/** Takes 30 MB of memory; nobody has a hundredth of it, but a user may start as many as she likes, and fill the memory of all. */
+const MAX_CANDIDATES_PER_USER = 5_000;
+
+/** The users who have too many candidates to look at any. */
+function crowdsAmong(candidates: readonly Candidate[]): Set<number> {
+  if (candidates.length <= MAX_CANDIDATES_PER_USER) return new Set();
+  const counts = new Map<number, number>();
+  for (const { expected } of candidates) counts.set(expected.uid, (counts.get(expected.uid) ?? 0) + 1);
+  return new Set([...counts].flatMap(([uid, count]) => (count > MAX_CANDIDATES_PER_USER ? [uid] : [])));
+}
+
+const crowded = (clay: ClayLook): ClayLook => ({
+  ...clay,
+  blind: `Clay ${clay.daemon.pid} was left alone: a user of it has more than ${MAX_CANDIDATES_PER_USER} claude processes`,
+});
 
 /** Looks over the process table for daemons that no home leads to, and for what dead ones left behind. */
 async function lookOver(host: Host, homes: Homes, memory: Memory, noDaemonYet: boolean): Promise<void> {

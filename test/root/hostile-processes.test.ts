@@ -11,18 +11,14 @@ import { until } from '../support/until.ts';
 import { measured } from './measured.ts';
 import {
   ADA,
-  atRest,
-  claudeEnvironment,
   claudeProgram,
   clayScript,
   commonFolder,
   everyUsersHome,
-  fakeDaemon,
-  fileOf,
+  type FakeClay,
+  fakeClay,
   folderOf,
-  listenAs,
   MALLORY,
-  saying,
   startAs,
 } from './users.ts';
 
@@ -41,18 +37,17 @@ afterAll(async () => {
 });
 
 /** A Clay of mallory's that passes for one, with these children; `CLAUDE` in a command is a program of that name. */
-async function clayOfMallory(children: readonly string[], program = '/bin/sleep') {
+async function clayOfMallory(children: readonly string[], program = '/bin/sleep'): Promise<FakeClay> {
   homes += 1;
   const folder = folderOf(MALLORY, join(common.path, `mallory${homes}`));
-  const home = folderOf(MALLORY, join(folder, '.clay'), 0o700);
   const claude = claudeProgram(join(folder, 'bin'), program);
-  const commands = children.map((command) => command.replaceAll('CLAUDE', claude));
-  const daemon = await fakeDaemon(MALLORY, clayScript(MALLORY, folder), commands, claudeEnvironment(folder, home));
-  onTestFinished(daemon.end);
-  fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid }));
-  const socket = await listenAs(MALLORY, join(home, 'daemon.sock'), saying(atRest(daemon.pid)));
-  onTestFinished(socket.close);
-  return { home, folder, daemon };
+  const clay = await fakeClay(
+    MALLORY,
+    folder,
+    children.map((command) => command.replaceAll('CLAUDE', claude)),
+  );
+  onTestFinished(clay.end);
+  return clay;
 }
 
 /** A sweep over mallory's home and ada's ends ada's orphan, in time and with little memory; gives what it said of mallory's. */

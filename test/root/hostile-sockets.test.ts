@@ -4,20 +4,7 @@ import { startClay } from '../support/clay.ts';
 import { reaperJson, startReaper } from '../support/reaper.ts';
 import { until } from '../support/until.ts';
 import { highWaterBytes, residentBytes } from './memory.ts';
-import {
-  ADA,
-  type Answer,
-  atRest,
-  claudeEnvironment,
-  claudeProgram,
-  clayScript,
-  commonFolder,
-  fakeDaemon,
-  fileOf,
-  folderOf,
-  listenAs,
-  MALLORY,
-} from './users.ts';
+import { ADA, type Answer, atRest, claudeProgram, commonFolder, type FakeClay, fakeClay, MALLORY } from './users.ts';
 
 const RUTHLESS = ['--grace', '0s', '--parked-after', '0s', '--min-age', '0s'];
 const MIB = 1024 * 1024;
@@ -66,25 +53,9 @@ let homes = 0;
 afterAll(common.remove);
 
 /** A Clay of mallory's with one idle claude; its socket is as hostile as she likes. */
-async function hostileHome(hostile: Hostile): Promise<{ readonly home: string; readonly end: () => Promise<void> }> {
+function hostileHome(hostile: Hostile): Promise<FakeClay> {
   homes += 1;
-  const folder = folderOf(MALLORY, join(common.path, `mallory${homes}`));
-  const home = folderOf(MALLORY, join(folder, '.clay'), 0o700);
-  const daemon = await fakeDaemon(
-    MALLORY,
-    clayScript(MALLORY, folder),
-    [`exec ${claude} 86400`],
-    claudeEnvironment(folder, home),
-  );
-  fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid }));
-  const socket = await listenAs(MALLORY, join(home, 'daemon.sock'), hostile(daemon.pid));
-  return {
-    home,
-    end: async () => {
-      await socket.close();
-      await daemon.end();
-    },
-  };
+  return fakeClay(MALLORY, join(common.path, `mallory${homes}`), [`exec ${claude} 86400`], hostile);
 }
 
 describe('4. a socket that', () => {

@@ -6,19 +6,7 @@ import { type Clay, type Sham, startClay } from '../support/clay.ts';
 import { isAlive, kill } from '../support/processes.ts';
 import { reaperJson } from '../support/reaper.ts';
 import { until } from '../support/until.ts';
-import {
-  ADA,
-  atRest,
-  claudeEnvironment,
-  claudeProgram,
-  clayScript,
-  commonFolder,
-  fakeDaemon,
-  fileOf,
-  folderOf,
-  listenAs,
-  saying,
-} from './users.ts';
+import { ADA, claudeProgram, commonFolder, fakeClay } from './users.ts';
 
 const ARGS = ['cleanup', '--yes', '--now', '--min-age', '0s', '--kill-after', '300ms'];
 const common = commonFolder();
@@ -80,17 +68,12 @@ describe('10. a claude that', () => {
   });
 
   test('sleeps uninterruptibly, as one does that waits for its vfork child, is ended', async () => {
-    const folder = folderOf(ADA, join(common.path, 'ada'));
-    const home = folderOf(ADA, join(folder, '.clay'), 0o700);
     const perl = claudeProgram(join(common.path, 'bin'), '/usr/bin/perl');
     // clone(2) with CLONE_VFORK: the parent sleeps in state D until the child is done. Perl's own fork is none of that kind.
     const clone = { x64: 56, arm64: 220 }[process.arch as 'x64' | 'arm64'];
     const vforking = `exec ${perl} -e 'my $p = syscall(${clone}, 0x4011, 0, 0, 0, 0); if ($p == 0) { sleep 86400; exit } sleep 86400'`;
-    const daemon = await fakeDaemon(ADA, clayScript(ADA, folder), [vforking], claudeEnvironment(folder, home));
-    onTestFinished(daemon.end);
-    fileOf(ADA, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid }));
-    const socket = await listenAs(ADA, join(home, 'daemon.sock'), saying(atRest(daemon.pid)));
-    onTestFinished(socket.close);
+    const { home, daemon, end } = await fakeClay(ADA, join(common.path, 'ada'), [vforking]);
+    onTestFinished(end);
     const [claude] = daemon.claudes;
     if (!claude) throw new Error('it did not start');
     await until('it sleeps in state D', () => stateOf(claude.pid) === 'D');

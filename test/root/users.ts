@@ -130,7 +130,7 @@ export async function fakeDaemon(
   const claudes = await until('the fake daemon has its children, and they are what they are to be', () => {
     const pids = childrenOf(daemon.pid);
     const named = pids.filter((pid) => commOf(pid) === 'claude');
-    return named.length === children.length ? named.flatMap((pid) => identify(pid) ?? []) : null;
+    return named.length >= children.length ? named.flatMap((pid) => identify(pid) ?? []) : null;
   });
   return {
     ...daemon,
@@ -196,3 +196,31 @@ export const atRest = (
   pid,
   projects: projects.map((project) => ({ ...project, isProcessing: false, pendingPermissions: 0 })),
 });
+
+/** A Clay home in `folder`, and what passes for the Clay of it. */
+export type FakeClay = {
+  readonly home: string;
+  readonly folder: string;
+  readonly daemon: Awaited<ReturnType<typeof fakeDaemon>>;
+  readonly end: () => Promise<void>;
+};
+
+/** Makes a home in a new folder of a user's, with a {@link fakeDaemon}; `answer`: what is behind its socket. */
+export async function fakeClay(
+  user: User,
+  folder: string,
+  children: readonly string[],
+  answer: (pid: number) => Answer = (pid) => saying(atRest(pid)),
+): Promise<FakeClay> {
+  const home = folderOf(user, join(folderOf(user, folder), '.clay'), 0o700);
+  const daemon = await fakeDaemon(user, clayScript(user, folder), children, claudeEnvironment(folder, home));
+  fileOf(user, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid }));
+  const socket = await listenAs(user, join(home, 'daemon.sock'), answer(daemon.pid));
+  return {
+    ...{ home, folder, daemon },
+    end: async () => {
+      await socket.close();
+      await daemon.end();
+    },
+  };
+}

@@ -82,7 +82,7 @@ export function fakeProc(): FakeProc {
         .join(''),
     );
     mkdirSync(join(root, `${pid}/fd`));
-    for (const [fd, target] of Object.entries(process.fds ?? {})) link(`${pid}/fd/${fd}`, target);
+    for (const [fd, target] of Object.entries(process.fds ?? {})) symlinkSync(target, join(root, `${pid}/fd/${fd}`));
     (process.children ?? [[]]).forEach((children, thread) => {
       write(`${pid}/task/${pid + thread}/children`, children.map((child) => `${child} `).join(''));
     });
