@@ -2,7 +2,10 @@ import { readProcRecord } from './read.ts';
 import type { Stat } from './stat.ts';
 import { countThreads, listThreads } from './threads.ts';
 
-/** How often each thread of a process has run so far and for how long: its /proc/PID/task/TID/schedstat (sched-stats.rst). */
+/**
+ * How often each thread of a process has run so far and for how long: its /proc/PID/task/TID/schedstat (sched-stats.rst), which is
+ * /proc/PID/schedstat for the first one.
+ */
 export type Runs = readonly { readonly path: string; readonly text: string }[];
 
 /** The kernel counts runs only if it was built to (CONFIG_SCHED_INFO); else this is all there is. */
@@ -16,7 +19,7 @@ export function readRuns(procRoot: string, { pid, state, threads }: Stat): Runs 
   if (!ids.ok) return null;
   const runs: Runs[number][] = [];
   for (const id of ids.value) {
-    const path = `${procRoot}/${pid}/task/${id}/schedstat`;
+    const path = id === String(pid) ? `${procRoot}/${pid}/schedstat` : `${procRoot}/${pid}/task/${id}/schedstat`;
     const text = readProcRecord(path);
     if (!text.ok || text.value.startsWith(NOT_COUNTED)) return null;
     runs.push({ path, text: text.value });

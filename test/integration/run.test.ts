@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -80,6 +80,17 @@ describe.concurrent('run', () => {
     await until('some more sweeps', () => reaper.log.filter((line) => line.event === 'sweep').length > 4);
     expect(idle.isAlive()).toBe(true);
     expect(reaper.log.filter((line) => line.event === 'would-reap')).toHaveLength(1);
+  });
+
+  it('sees that another one goes on with the conversation of a process at rest', async ({ clay, watch, expect }) => {
+    const sham = await clay.sham({ ...IDLE, shape: 'native', idleSeconds: 0 });
+    const reaper = watch('--dry-run', '--parked-after', '4s', '--log-level', 'debug');
+    const sweeps = (): number => reaper.log.filter((line) => line.event === 'sweep').length;
+    await until('it is known to be at rest', () => sweeps() > 4);
+    appendFileSync(sham.transcript, '{}\n');
+    const changedAt = Date.now();
+    await reaper.logged('would-reap');
+    expect(Date.now() - changedAt).toBeGreaterThanOrEqual(4_000);
   });
 
   it('ends within a second, also in the middle of a sweep that waits for a process to end', async ({

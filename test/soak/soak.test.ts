@@ -23,6 +23,8 @@ const GONE_WITHIN_MS = GRACE_MS + 2 * POLL_MS + KILL_AFTER_MS;
  * three sweeps (which see it rest, see it waited long enough, see it die) there is work to do: 40 ms for 60 processes.
  */
 const SLACK_MS = POLL_MS + 3 * 50;
+/** As many as fit between the end of the grace period and all of that; a machine that is busy with other things takes longer. */
+const GONE_WITHIN_SWEEPS = 4;
 
 const OUTAGE_MS = 3_000;
 /** So long a service waits for the answer of a Clay that says nothing. */
@@ -38,7 +40,7 @@ const LOOK_EVERY_MS = 20;
 const LEAK_TO_BE_TOLD = 1024;
 
 const WAITS = ['--poll', `${POLL_MS}ms`, '--grace', `${GRACE_MS}ms`, '--parked-after', `${GRACE_MS}ms`];
-const ARGS = [...WAITS, '--kill-after', `${KILL_AFTER_MS}ms`, '--min-age', '0s'];
+const ARGS = [...WAITS, '--kill-after', `${KILL_AFTER_MS}ms`, '--min-age', '0s', '--log-level', 'debug'];
 
 let directory: string;
 let steady: Clay;
@@ -148,6 +150,7 @@ function watchLives() {
   const outages: Outage[] = [];
   const lateMs: number[] = [];
   const [wrong, late]: [string[], string[]] = [[], []];
+  const sweeps = watchSweeps();
 
   /** When an orphan has to be gone: nothing can be told of it while its Clay does not answer. */
   const dueAt = (idleSince: number): number => {
@@ -168,11 +171,15 @@ function watchLives() {
     else wrong.push(`${life.kind}: ${life.sham.pid} ${problem}`);
     lives.delete(life);
   };
+  const isLate = (idleSince: number): boolean =>
+    Date.now() > dueAt(idleSince) + SLACK_MS &&
+    sweeps.since(dueAt(idleSince) - GONE_WITHIN_MS + GRACE_MS) >= GONE_WITHIN_SWEEPS;
   const look = (): void => {
+    sweeps.look();
     for (const life of lives) {
       const { sham, kind, idleSince } = life;
       if (!sham.isAlive()) bury(life);
-      else if (idleSince !== null && Date.now() > dueAt(idleSince) + SLACK_MS) {
+      else if (idleSince !== null && isLate(idleSince)) {
         late.push(`${kind}: ${sham.pid} is an orphan for ${Date.now() - idleSince} ms`);
         lives.delete(life);
       }
@@ -198,6 +205,18 @@ function watchLives() {
       return theirs;
     },
     end: () => clearInterval(looking),
+  };
+}
+
+/** When the service's sweeps were over, as far as anybody looked. */
+function watchSweeps() {
+  const ends: number[] = [];
+  let read = 0;
+  return {
+    look: (): void => {
+      for (; read < running.log.length; read += 1) if (running.log[read]?.msg === 'swept') ends.push(Date.now());
+    },
+    since: (ms: number): number => ends.length - ends.findLastIndex((at) => at < ms) - 1,
   };
 }
 

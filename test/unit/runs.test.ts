@@ -14,9 +14,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true }));
 
+const fileOf = (thread: number): string => join(root, String(PID), thread === PID ? '' : `task/${thread}`, 'schedstat');
+
 function put(thread: number, schedstat: string): void {
   mkdirSync(join(root, String(PID), 'task', String(thread)), { recursive: true });
-  writeFileSync(join(root, String(PID), 'task', String(thread), 'schedstat'), schedstat);
+  writeFileSync(fileOf(thread), schedstat);
 }
 const end = (thread: number): void => rmSync(join(root, String(PID), 'task', String(thread)), { recursive: true });
 const runs = (state = 'S', threads = 2): Runs | null => readRuns(root, { pid: PID, state, threads } as Stat);
@@ -35,7 +37,7 @@ describe('readRuns', () => {
     expect(runs()).toBeNull();
   });
   it('cannot tell them if a thread ends meanwhile', () => {
-    rmSync(join(root, String(PID), 'task', '8', 'schedstat'));
+    rmSync(fileOf(8));
     expect(runs()).toBeNull();
   });
   // One thread at the stat, two now.
