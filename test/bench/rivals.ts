@@ -44,8 +44,11 @@ export function shellLoop(clayPid: number, expected: number): Rival {
 export const psListAndPidusage = (clayPid: number, expected: number): Rival =>
   worker('ps-list.js', [String(clayPid)], expected);
 
-/** A loop that opens, reads and closes the files that one recorded sweep touches, and does no more. */
-export async function plainLoop(clay: Counter): Promise<Rival & { readonly operations: number }> {
+/**
+ * A loop that opens, reads and closes the files that one recorded sweep touches, and does no more. Clay's socket is one of
+ * them; `asks`: whether it is asked, or only looked at.
+ */
+export async function plainLoop(clay: Counter, asks = true): Promise<Rival> {
   const directory = mkdtempSync(join(tmpdir(), 'bench-record-'));
   const file = join(directory, 'operations.json');
   const recorder = await startService([clay], {
@@ -55,9 +58,8 @@ export async function plainLoop(clay: Counter): Promise<Rival & { readonly opera
   await recorder.sweep(45);
   await recorder.stop();
   const operations = (JSON.parse(readFileSync(file, 'utf8')) as unknown[]).length;
-  const rival = worker('plain-loop.js', [file], operations);
+  const rival = worker('plain-loop.js', [file, ...(asks ? ['ask'] : [])], operations);
   return {
-    operations,
     cpuOfLook: rival.cpuOfLook,
     stop: async () => {
       await rival.stop();

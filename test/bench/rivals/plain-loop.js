@@ -1,21 +1,41 @@
 // A plain loop over the files that one sweep was recorded to touch, in their order and as often: it opens, reads and closes
-// each, and makes nothing of what they hold. What is no file (a link, a directory, a socket) is only looked at.
+// each, Clay's socket included (which takes a question to be read), and makes nothing of what they hold. What cannot be read
+// (a link, a directory) is only looked at.
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { connect } from 'node:net';
 import { serveLooks } from './worker.js';
 
-const operations = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const [, , record, mayAsk] = process.argv;
+const operations = JSON.parse(readFileSync(record, 'utf8'));
 
-const isFile = (path) => lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
 const plain = {
   read: (path) => readFileSync(path),
   readlink: (path) => readlinkSync(path),
   readdir: (path) => readdirSync(path),
   lstat: (path) => lstatSync(path, { throwIfNoEntry: false }),
+  ask: (path) =>
+    new Promise((resolve, reject) => {
+      const socket = connect(path, () => socket.write('{"cmd":"get_status"}\n'));
+      socket.once('error', reject);
+      socket.once('data', () => {
+        socket.destroy();
+        resolve();
+      });
+    }),
 };
-const stepOf = (operation, path) => (isFile(path) ? 'read' : operation === 'read' ? 'lstat' : operation);
+
+function stepOf(operation, path) {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile()) return 'read';
+  if (operation !== 'read') return operation;
+  return stat?.isSocket() && mayAsk ? 'ask' : 'lstat';
+}
 const steps = operations.map(([operation, path]) => [plain[stepOf(operation, path)], path]);
 
-serveLooks(() => {
-  for (const [step, path] of steps) step(path);
+serveLooks(async () => {
+  for (const [step, path] of steps) {
+    const done = step(path);
+    if (step === plain.ask) await done;
+  }
   return steps.length;
 });
