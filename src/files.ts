@@ -222,17 +222,25 @@ export function listNames(
   maxNames: number,
   isWanted: (entry: Dirent) => boolean = () => true,
 ): Result<string[]> {
-  const names = attempt(path, () => {
-    const found: string[] = [];
+  const entries = attempt(path, () => {
+    const found: Dirent[] = [];
     const directory = opendirSync(path, { bufferSize: 256 });
     try {
+      // One that never ends is left as soon as it is known to be too long.
       for (let entry = directory.readSync(); entry && found.length <= maxNames; entry = directory.readSync()) {
-        if (isWanted(entry)) found.push(entry.name);
+        found.push(entry);
       }
     } finally {
       directory.closeSync();
     }
-    return found.sort();
+    return found;
   });
-  return names.ok && names.value.length > maxNames ? fail('odd', `${path} holds more than ${maxNames} names`) : names;
+  if (!entries.ok) return entries;
+  if (entries.value.length > maxNames) return fail('odd', `${path} holds more than ${maxNames} names`);
+  return ok(
+    entries.value
+      .filter(isWanted)
+      .map((entry) => entry.name)
+      .sort(),
+  );
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import {
+import fs, {
   chmodSync,
   closeSync,
   linkSync,
@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -173,8 +174,31 @@ describe('listNames', () => {
     for (const name of ['b', 'a', 'c']) writeFileSync(join(dir, name), '');
     mkdirSync(join(dir, 'd'));
     expect(listNames(dir, 4)).toEqual({ ok: true, value: ['a', 'b', 'c', 'd'] });
-    expect(listNames(dir, 1, (entry) => entry.isDirectory())).toEqual({ ok: true, value: ['d'] });
+    expect(listNames(dir, 4, (entry) => entry.isDirectory())).toEqual({ ok: true, value: ['d'] });
     expect(listNames(dir, 3)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    expect(listNames(dir, 3, (entry) => entry.isDirectory())).toMatchObject({ ok: false, failure: { why: 'odd' } });
     expect(listNames(join(dir, 'none'), 3)).toMatchObject({ ok: false, failure: { why: 'gone' } });
+  });
+  it('are not read on when they are too many', () => {
+    for (let each = 0; each < 50; each += 1) writeFileSync(join(dir, String(each)), '');
+    const { opendirSync } = fs;
+    let reads = 0;
+    fs.opendirSync = ((...parameters: Parameters<typeof opendirSync>) => {
+      const directory = opendirSync(...parameters);
+      const readSync = directory.readSync.bind(directory);
+      directory.readSync = () => {
+        reads += 1;
+        return readSync();
+      };
+      return directory;
+    }) as typeof opendirSync;
+    syncBuiltinESMExports();
+    try {
+      expect(listNames(dir, 10)).toMatchObject({ ok: false, failure: { why: 'odd' } });
+    } finally {
+      fs.opendirSync = opendirSync;
+      syncBuiltinESMExports();
+    }
+    expect(reads).toBeLessThan(15);
   });
 });
