@@ -10,9 +10,8 @@ import { collectEvidence, withClaysWord } from './observe/collect.ts';
 import { type ConnectionTables, openConnectionTables } from './observe/connections.ts';
 import { type FactsByProcess, factsOn, factsToReadAgain } from './observe/facts.ts';
 import type { Homes } from './observe/homes.ts';
-import { type Host, type Moment, readMoment } from './observe/host.ts';
+import { type Host, type Moment, readMoment, tryMoment } from './observe/host.ts';
 import { emptyMemory, type Memory, type Observation, observe } from './observe/observe.ts';
-import { readUptimeMs } from './proc/machine.ts';
 import { readMemoryPressure } from './proc/pressure.ts';
 import { readSocketFds } from './proc/sockets.ts';
 import { readStat } from './proc/stat.ts';
@@ -199,11 +198,11 @@ function orderFor(
     uid: evidence.uid,
     killAfterMs: settings.killAfterMs,
     beforeTerm: () => {
-      if (!readUptimeMs(settings.host.procRoot).ok) {
-        // Without it nothing can be judged again (no descriptor left), and what was begun with others has to go on.
-        return { look: spare('the kernel does not tell its uptime', evidence), descendants: [] };
-      }
-      const again = candidate && keeper ? lookAgain(settings, found, { ...candidate, keeper }, tables, evidence) : null;
+      const now = tryMoment(settings.host);
+      // No descriptor may be left; what was begun with others has to go on.
+      if (!now.ok) return { look: spare(`the time cannot be told: ${now.failure.detail}`, evidence), descendants: [] };
+      const again =
+        candidate && keeper ? lookAgain(settings, found, { ...candidate, keeper }, tables, evidence, now.value) : null;
       if (again === null) return { look: 'gone', descendants: [] };
       return { look: secondOpinion(again, judgement), descendants: again.evidence.descendants };
     },
@@ -229,11 +228,11 @@ function lookAgain(
   candidate: Candidate,
   tables: ConnectionTables,
   before: Evidence,
+  now: Moment,
 ): Judgement | null {
   const { host } = settings;
   const stat = readStat(host.procRoot, before.id.pid);
   if (stat.ok ? stat.value.startTicks !== before.id.startTicks : stat.failure.why === 'gone') return null;
-  const now: Moment = readMoment(host);
   const key = keyOf(before.id);
   const facts = factsOn(found.facts, before.id);
   const kept: FactsByProcess = new Map(facts ? [[before.id.pid, factsToReadAgain(facts)]] : []);

@@ -29,9 +29,16 @@ export function readHost(procRoot = '/proc'): Result<Host> {
 /** Nothing can be judged just now; the message says why. */
 export class BlindMoment extends Error {}
 
+/** The time now; fails if the kernel does not tell its uptime. */
+export function tryMoment(host: Host): Result<Moment> {
+  const uptime = readUptimeMs(host.procRoot);
+  if (!uptime.ok) return uptime;
+  return ok({ wallMs: Date.now(), monotonicMs: Number(hrtime.bigint() / 1000n) / 1000, uptimeMs: uptime.value });
+}
+
 /** The time now; throws a {@link BlindMoment} if the kernel does not tell its uptime. */
 export function readMoment(host: Host): Moment {
-  const uptime = readUptimeMs(host.procRoot);
-  if (!uptime.ok) throw new BlindMoment(`nothing can be judged: ${uptime.failure.detail}`);
-  return { wallMs: Date.now(), monotonicMs: Number(hrtime.bigint() / 1000n) / 1000, uptimeMs: uptime.value };
+  const now = tryMoment(host);
+  if (!now.ok) throw new BlindMoment(`nothing can be judged: ${now.failure.detail}`);
+  return now.value;
 }

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test as plainTest } from 'vitest';
 import { type Clay, type Sham, type ShamOptions, startClay } from '../support/clay.ts';
 import { childrenOf, identify, isAlive, kill } from '../support/processes.ts';
@@ -64,6 +65,28 @@ describe.concurrent('10. a claude that', () => {
     expect(status).toBe(1);
     expect(row(report, sham)).toMatchObject({ outcome: 'survived' });
     expect(stderr).toContain(`claude ${sham.pid} should be gone and is not`);
+  });
+
+  test('is about to be ended when the time cannot be told any more is spared, and what was begun is finished', async ({
+    clay,
+    here,
+    onTestFinished,
+    expect,
+  }) => {
+    const deaf = await clay.sham({ ...IDLE, shape: 'native', idleSeconds: 7200, start: { ignoreSigterm: true } });
+    const next = await clay.sham({ ...IDLE, shape: 'native' });
+    const asked = join(clay.home, 'asked');
+    const interference = interfere([
+      // Two looks, and a last question to Clay; then the first in line reads the time, and the second cannot.
+      { call: `^openSync ${clay.socket}$`, from: 3, run: `touch ${asked}` },
+      { call: '^openSync /proc/uptime$', onceThereIs: asked, from: 2, error: 'EMFILE' },
+    ]);
+    onTestFinished(interference.remove);
+    const { status, report } = await reaperJson(here('--kill-after', '300ms'), { env: interference.env });
+    expect(status).toBe(0);
+    expect(row(report, deaf)).toMatchObject({ outcome: 'killed' });
+    expect(row(report, next)).toMatchObject({ outcome: 'spared' });
+    expect([deaf.isAlive(), next.isAlive()]).toEqual([false, true]);
   });
 
   test('survives does not keep the service from the others, sweep after sweep', async ({
