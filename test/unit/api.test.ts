@@ -1,5 +1,9 @@
-import { describe, expect, it } from 'vitest';
-import { isInTurn, parseStatusAnswer } from '../../src/clay/api.ts';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { askClay, isInTurn, parseStatusAnswer } from '../../src/clay/api.ts';
 
 /** As Clay 2.17 writes it. */
 const ANSWER = {
@@ -82,6 +86,56 @@ describe('parseStatusAnswer', () => {
     expect(parse(project({ isProcessing: 'no' }))).toMatchObject({
       failure: { detail: 'its answer is not as expected (projects.0.isProcessing)' },
     });
+  });
+});
+
+describe('askClay', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'clay-reaper-api-'));
+  const servers: Server[] = [];
+  afterAll(async () => {
+    for (const server of servers) await new Promise((resolve) => server.close(resolve));
+    rmSync(folder, { recursive: true });
+  });
+  const MIB = 1024 * 1024;
+
+  /** A daemon that answers so many bytes before the end of the line, which comes `then`; gives what is made of its answer. */
+  async function askFor(bytes: number, then: Promise<unknown> = Promise.resolve()) {
+    const socketPath = join(folder, `${servers.length}.sock`);
+    const padding = 'x'.repeat(bytes - JSON.stringify({ ...ANSWER, padding: '' }).length);
+    const server = createServer((socket) => {
+      socket
+        .on('error', () => {})
+        .on('data', () => {
+          socket.write(JSON.stringify({ ...ANSWER, padding }));
+          void then.then(() => socket.write('\n'));
+        });
+    });
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+    return askClay({ socketPath, uid: process.getuid?.() ?? 0, pid: ANSWER.pid }, 20_000);
+  }
+  const tooLong = { ok: false, failure: { why: 'odd', detail: 'its answer is longer than 4194304 bytes' } };
+
+  it('takes an answer as long as that of thousands of projects, and no longer one', async () => {
+    expect(await askFor(4 * MIB - 100_000)).toMatchObject({ ok: true });
+    expect(await askFor(4 * MIB + 100_000)).toEqual(tooLong);
+  });
+  it('takes no more than 16 MiB of answers at once, and as much again later', async () => {
+    // The others end their lines when one of them is refused: only that can be answered before.
+    let go = (): void => {};
+    const then = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const asked = Array.from({ length: 8 }, () => askFor(3 * MIB, then));
+    await Promise.race(asked);
+    go();
+    const answers = await Promise.all(asked);
+    const refused = answers.filter(({ ok }) => !ok);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(8);
+    for (const each of refused)
+      expect(each).toMatchObject({ failure: { detail: 'its answer is too long beside those of other Clays' } });
+    expect(await askFor(3 * MIB)).toMatchObject({ ok: true });
   });
 });
 
