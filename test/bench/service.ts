@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { unitSettings } from '../support/unit.ts';
 import { cpuMs } from './accounting.ts';
 
 // A copy: what is measured stays the same while somebody builds.
@@ -37,19 +38,6 @@ export type Service = {
   readonly goOn: () => void;
   readonly stop: () => Promise<void>;
 };
-
-/** The options and the environment that the unit gives to Node. */
-export function unitSettings(): { readonly nodeOptions: string[]; readonly env: Record<string, string> } {
-  const unit = readFileSync(fileURLToPath(new URL('../../systemd/clay-reaper.service', import.meta.url)), 'utf8');
-  const words = /^ExecStart=(.*)$/m.exec(unit)?.[1]?.split(' ') ?? [];
-  const node = words.findIndex((word) => word.endsWith('/node'));
-  return {
-    nodeOptions: words.slice(node + 1).filter((word) => word.startsWith('--')),
-    env: Object.fromEntries(
-      [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
-    ),
-  };
-}
 
 /** Starts the service. Its sweeps are counted by the first Clay. Nothing that it finds is ever due, unless `args` say so. */
 export async function startService(clays: readonly Counter[], options: ServiceOptions = {}): Promise<Service> {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { unitSettings } from '../support/unit.ts';
 import { type Trend, trendOf } from './trend.ts';
 
 /** What stays after a collection of all garbage; bytes. See collect.js. */
@@ -9,10 +10,16 @@ const MEASURES = ['resident', 'heap'] as const;
 export type Trends = Readonly<Record<(typeof MEASURES)[number], Trend>>;
 
 /** The environment of a service whose memory is to be watched, with the options that its unit starts it with. */
-export const watched = (file: string): Record<string, string> => ({
-  NODE_OPTIONS: `--max-semi-space-size=1 --max-old-space-size=32 --import=${new URL('collect.js', import.meta.url).href}`,
-  MEMORY_LOG: file,
-});
+export function watched(file: string): Record<string, string> {
+  const { nodeOptions } = unitSettings();
+  // The sizes alone can come by NODE_OPTIONS, and they alone have to be there from the beginning.
+  const sizes = nodeOptions.filter((option) => option.startsWith('--max-'));
+  return {
+    NODE_OPTIONS: [...sizes, `--import=${new URL('collect.js', import.meta.url).href}`].join(' '),
+    V8_OPTIONS: nodeOptions.filter((option) => !sizes.includes(option)).join(' '),
+    MEMORY_LOG: file,
+  };
+}
 
 /** The trends of a watched service in a stretch of time; ms since the epoch. */
 export function trendsIn(file: string, from: number, to: number): Trends {
