@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clay, type Sham, type ShamOptions, startClay } from '../support/clay.ts';
-import { childrenOf } from '../support/processes.ts';
+import { childrenOf, identify, isAlive } from '../support/processes.ts';
 
 /** A Clay with idle processes, whose conversations ended their last turn ten minutes ago. */
 export type Fleet = { readonly clay: Clay; readonly shams: readonly Sham[]; readonly stop: () => Promise<void> };
@@ -53,9 +53,12 @@ export async function startUnrelated(count: number): Promise<() => Promise<void>
   if (pid === undefined) throw new Error('no shell');
   const exited = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
   while (childrenOf(pid).length < count) await sleep(100);
+  const children = childrenOf(pid).flatMap((child) => identify(child) ?? []);
   return async () => {
     // It leads a group of its own, of which nobody else is.
     process.kill(-pid, 'SIGKILL');
     await exited;
+    // Who counts processes next is not to count these.
+    while (children.some(isAlive)) await sleep(20);
   };
 }

@@ -1,3 +1,5 @@
+import { median, noisePercent } from './statistics.ts';
+
 /** A row of the table. */
 export type Row = {
   readonly figure: string;
@@ -53,7 +55,25 @@ export const atMost = (bound: number, words: string, short = bound * 2): Goal =>
   better: 'less',
 });
 
-export const meets = ({ bound, short, better }: Goal, measured: number, extent: Extent): boolean => {
+const meets = ({ bound, short, better }: Goal, measured: number, extent: Extent): boolean => {
   const limit = extent === 'full' ? bound : short;
   return better === 'more' ? measured >= limit : measured <= limit;
 };
+
+/** The row of a figure that was measured several times: the median counts, and is what `inWords` is given. */
+export function rowOf(
+  about: Pick<Row, 'figure' | 'against'>,
+  goal: Goal,
+  measured: readonly number[],
+  inWords: (median: number) => string,
+  extent: Extent,
+): Row {
+  const middle = median(measured);
+  return {
+    ...about,
+    goal: goal.words,
+    measured: inWords(middle),
+    noisePercent: measured.length > 1 ? noisePercent(measured) : null,
+    pass: meets(goal, middle, extent),
+  };
+}

@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clay, startClay } from '../../support/clay.ts';
 import { type Fleet, startFleet } from '../fleet.ts';
-import { atMost, type Extent, meets, type Row, within } from '../row.ts';
+import { atMost, type Extent, type Row, rowOf, within } from '../row.ts';
 import { type Service, startService } from '../service.ts';
-import { median, noisePercent } from '../statistics.ts';
 
 /** What Clays can do to the cost of a sweep: long journals, and silence. */
 export async function clayRows(extent: Extent): Promise<Row[]> {
@@ -26,14 +25,8 @@ async function journalRow(extent: Extent): Promise<Row> {
     await small.stop();
     await large.stop();
   }
-  return {
-    figure: 'CPU of one sweep, a journal of 200 MB in a busy project',
-    against: 'one of 20 kB',
-    goal: goal.words,
-    measured: `${median(ratios).toFixed(3)} times it`,
-    noisePercent: noisePercent(ratios),
-    pass: meets(goal, median(ratios), extent),
-  };
+  const about = { figure: 'CPU of one sweep, a journal of 200 MB in a busy project', against: 'one of 20 kB' };
+  return rowOf(about, goal, ratios, (times) => `${times.toFixed(3)} times it`, extent);
 }
 
 type BusyFleet = { readonly cpuOfSweep: (sweeps: number) => Promise<number>; readonly stop: () => Promise<void> };
@@ -118,14 +111,9 @@ async function homesRow(extent: Extent): Promise<Row> {
     for (const clay of clays) await clay.stop();
     rmSync(directory, { recursive: true, force: true });
   }
-  return {
-    figure: `time of one sweep, ${count} Clay homes, one of which never answers`,
-    against: `${count} that answer`,
-    goal: goal.words,
-    measured: `${measured.toFixed(3)} API limits more`,
-    noisePercent: null,
-    pass: meets(goal, measured, extent),
-  };
+  const figure = `time of one sweep, ${count} Clay homes, one of which never answers`;
+  const about = { figure, against: `${count} that answer` };
+  return rowOf(about, goal, [measured], (limits) => `${limits.toFixed(3)} API limits more`, extent);
 }
 
 /** The service's own count of its sweeps, and of the time that they took. */

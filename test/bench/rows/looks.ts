@@ -1,9 +1,9 @@
 import { processCount } from '../accounting.ts';
 import { type Fleet, startFleet, startUnrelated } from '../fleet.ts';
 import { plainLoop, psListAndPidusage, type Rival, shellLoop } from '../rivals.ts';
-import { atMostTimes, type Extent, type Goal, meets, type Row, timesLess } from '../row.ts';
+import { atMostTimes, type Extent, type Goal, type Row, rowOf, timesLess } from '../row.ts';
 import { type Service, startService } from '../service.ts';
-import { median, noisePercent } from '../statistics.ts';
+import { median } from '../statistics.ts';
 
 const CANDIDATES = 35;
 const CONNECTED = 8;
@@ -136,14 +136,7 @@ function row(
   divisors: readonly number[],
   extent: Extent,
 ): Row {
-  const times = median(measured);
   const inMs = `${median(dividends).toFixed(1)} ms / ${median(divisors).toFixed(1)} ms`;
-  return {
-    figure,
-    against,
-    goal: goal.words,
-    measured: `${times.toFixed(times < 10 ? 2 : 1)} (${inMs})`,
-    noisePercent: noisePercent(measured),
-    pass: meets(goal, times, extent),
-  };
+  const inWords = (times: number): string => `${times.toFixed(times < 10 ? 2 : 1)} (${inMs})`;
+  return rowOf({ figure, against }, goal, measured, inWords, extent);
 }

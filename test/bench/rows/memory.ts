@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { residentBytes } from '../accounting.ts';
 import { startFleet } from '../fleet.ts';
-import { atMost, type Extent, meets, type Row } from '../row.ts';
+import { atMost, type Extent, type Row, rowOf } from '../row.ts';
 import { startService } from '../service.ts';
-import { mean, median, noisePercent, slope, uncertaintyOfThree } from '../statistics.ts';
+import { mean, median, slope, uncertaintyOfThree } from '../statistics.ts';
 
 const MB = 1e6;
 
@@ -36,19 +36,20 @@ export async function memoryRows(extent: Extent): Promise<Row[]> {
     for (const fleet of fleets) await fleet.stop();
   }
   const early = samples.map((points) => mean(points.slice(0, 3).map(([, bytes]) => bytes)));
-  const times = median(early) / bareBytes;
   const size = atMost(1.25, 'at most 1.25 times it', 1.5);
   const growth = samples.map((points) => slope(points) * (last - first));
   const noise = extent === 'full' ? uncertaintyOfThree(growth as [number, number, number]) : 0.1 * bareBytes;
   return [
-    {
-      figure: `resident memory of \`run\` as the unit starts it, after ${first} sweeps`,
-      against: 'a bare Node process that waits on a timer',
-      goal: size.words,
-      measured: `${times.toFixed(2)} (${inMb(median(early))} / ${inMb(bareBytes)})`,
-      noisePercent: noisePercent(early),
-      pass: meets(size, times, extent),
-    },
+    rowOf(
+      {
+        figure: `resident memory of \`run\` as the unit starts it, after ${first} sweeps`,
+        against: 'a bare Node process that waits on a timer',
+      },
+      size,
+      early.map((bytes) => bytes / bareBytes),
+      (times) => `${times.toFixed(2)} (${inMb(median(early))} / ${inMb(bareBytes)})`,
+      extent,
+    ),
     {
       figure: `the same over ${last} sweeps`,
       against: 'itself',

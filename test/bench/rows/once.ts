@@ -2,9 +2,8 @@ import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childrenOf } from '../../support/processes.ts';
 import { startFleet } from '../fleet.ts';
-import { atMost, atMostTimes, type Extent, meets, type Row } from '../row.ts';
+import { atMost, atMostTimes, type Extent, type Row, rowOf } from '../row.ts';
 import { program, startService } from '../service.ts';
-import { median, noisePercent } from '../statistics.ts';
 
 /** How long a command takes from start to finish, and how long it takes to end many processes. */
 export async function onceRows(extent: Extent): Promise<Row[]> {
@@ -23,14 +22,8 @@ async function startRow(extent: Extent): Promise<Row> {
   } finally {
     await stop();
   }
-  return {
-    figure: 'start to finish of `status --json` with a Clay and no candidate',
-    against: '`node -e 0`',
-    goal: goal.words,
-    measured: `${median(ratios).toFixed(2)} times it`,
-    noisePercent: noisePercent(ratios),
-    pass: meets(goal, median(ratios), extent),
-  };
+  const figure = 'start to finish of `status --json` with a Clay and no candidate';
+  return rowOf({ figure, against: '`node -e 0`' }, goal, ratios, (times) => `${times.toFixed(2)} times it`, extent);
 }
 
 function wallMs(args: readonly string[]): Promise<number> {
@@ -51,14 +44,9 @@ async function endingsRow(extent: Extent): Promise<Row> {
   for (let round = 0; round < (extent === 'full' ? 5 : 1); round++) {
     measured.push((await secondsToEnd(many)) - (await secondsToEnd(1)));
   }
-  return {
-    figure: `from the first signal to all gone: ${many} obedient orphans`,
-    against: '1 obedient orphan',
-    goal: goal.words,
-    measured: `${median(measured).toFixed(2)} s more`,
-    noisePercent: measured.length > 1 ? noisePercent(measured) : null,
-    pass: meets(goal, median(measured), extent),
-  };
+  const figure = `from the first signal to all gone: ${many} obedient orphans`;
+  const about = { figure, against: '1 obedient orphan' };
+  return rowOf(about, goal, measured, (seconds) => `${seconds.toFixed(2)} s more`, extent);
 }
 
 /** From the first process that is gone to the last: an obedient one is gone as soon as it is signalled. */

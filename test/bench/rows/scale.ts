@@ -1,7 +1,7 @@
 import { type Fleet, startFleet, startUnrelated } from '../fleet.ts';
-import { atMost, type Extent, meets, type Row, within } from '../row.ts';
+import { atMost, type Extent, type Row, rowOf, within } from '../row.ts';
 import { type Service, startService } from '../service.ts';
-import { logLogSlope, mean, median, noisePercent } from '../statistics.ts';
+import { logLogSlope, mean, median } from '../statistics.ts';
 
 /** The cost of a sweep by what else is on the machine, and by candidates. */
 export async function scaleRows(extent: Extent): Promise<Row[]> {
@@ -30,14 +30,9 @@ async function unrelatedRow(extent: Extent): Promise<Row> {
     await service.stop();
     await fleet.stop();
   }
-  return {
-    figure: `CPU of one sweep, ${candidates} candidates, ${unrelated} unrelated processes`,
-    against: 'the same with none of them',
-    goal: goal.words,
-    measured: `${median(measured).toFixed(3)} times it`,
-    noisePercent: noisePercent(measured),
-    pass: meets(goal, median(measured), extent),
-  };
+  const figure = `CPU of one sweep, ${candidates} candidates, ${unrelated} unrelated processes`;
+  const about = { figure, against: 'the same with none of them' };
+  return rowOf(about, goal, measured, (times) => `${times.toFixed(3)} times it`, extent);
 }
 
 async function candidatesRow(extent: Extent): Promise<Row> {
@@ -71,12 +66,6 @@ async function candidatesRow(extent: Extent): Promise<Row> {
     logLogSlope(fleets.map(({ size, costs }) => [size, costs[round] ?? Number.NaN])),
   );
   const costs = fleets.map(({ costs }) => `${median(costs).toFixed(1)} ms`).join(', ');
-  return {
-    figure: `CPU of one sweep by candidates: ${sizes.join(', ')}`,
-    against: 'linear',
-    goal: goal.words,
-    measured: `${median(slopes).toFixed(3)} (${costs})`,
-    noisePercent: noisePercent(slopes),
-    pass: meets(goal, median(slopes), extent),
-  };
+  const about = { figure: `CPU of one sweep by candidates: ${sizes.join(', ')}`, against: 'linear' };
+  return rowOf(about, goal, slopes, (slope) => `${slope.toFixed(3)} (${costs})`, extent);
 }
