@@ -34,6 +34,8 @@ export function parseJsonAs<T>(schema: v.GenericSchema<unknown, T>, text: string
 
 /** Counts the values outside of strings, as far as it needs to. */
 function hasTooManyValues(text: string): boolean {
+  // Each takes a character.
+  if (text.length <= MAX_VALUES) return false;
   let marks = 0;
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);

@@ -152,7 +152,7 @@ export async function reap(
   if (chosen.length === 0) return left;
   const clays = await Promise.all(found.clays.map(askAgain));
   // All orders look again and signal in one go, before anything is waited for: one reading of the tables serves them all.
-  const tables = openConnectionTables(settings.host, socketsOf(settings.host, chosen), false);
+  const tables = openConnectionTables(settings.host, () => socketsOf(settings.host, chosen), false);
   const endings = await Promise.all(
     chosen.map(async (judgement) => {
       const ending = await endProcess(settings.host, orderFor(settings, found, clays, tables, judgement), abort);

@@ -7,21 +7,34 @@ const CLOCK_SLACK_MS = 2_000;
 /** A time at which something last happened in a conversation, and where it is written. */
 export type Happening = { readonly what: string; readonly atMs: number };
 
-/** What is written down of when something last happened; it outlives a restart of the service. */
-export function happenings(evidence: Evidence): Happening[] {
-  const list: Happening[] = [];
-  if (evidence.statusUpdatedAtMs !== null)
-    list.push({ what: 'the status in its session file', atMs: evidence.statusUpdatedAtMs });
-  if (evidence.journal.state === 'found')
-    list.push({ what: 'its journal in Clay', atMs: evidence.journal.changedAtMs });
-  if (evidence.transcriptChangedAtMs !== null)
-    list.push({ what: 'its transcript', atMs: evidence.transcriptChangedAtMs });
-  return list;
+/** Where it is written down when something last happened; it outlives a restart of the service. */
+const WRITTEN: readonly { readonly what: string; readonly atMs: (evidence: Evidence) => number | null }[] = [
+  { what: 'the status in its session file', atMs: ({ statusUpdatedAtMs }) => statusUpdatedAtMs },
+  { what: 'its journal in Clay', atMs: ({ journal }) => (journal.state === 'found' ? journal.changedAtMs : null) },
+  { what: 'its transcript', atMs: ({ transcriptChangedAtMs }) => transcriptChangedAtMs },
+];
+
+/** What is written down of when something last happened. */
+export const happenings = (evidence: Evidence): Happening[] =>
+  WRITTEN.flatMap(({ what, atMs }) => {
+    const at = atMs(evidence);
+    return at === null ? [] : [{ what, atMs: at }];
+  });
+
+/** The latest of {@link happenings}; null if there is none. */
+function lastHappeningMs(evidence: Evidence): number | null {
+  let last: number | null = null;
+  WRITTEN.forEach(({ atMs }) => {
+    const at = atMs(evidence);
+    if (at !== null && (last === null || at > last)) last = at;
+  });
+  return last;
 }
 
 /** The happenings that lie in the future: a clock was set, and no idle time can be told from them. */
 export function futureHappenings(evidence: Evidence, now: Now): Happening[] {
-  return happenings(evidence).filter((each) => each.atMs > now.wallMs + CLOCK_SLACK_MS);
+  const isFuture = (atMs: number): boolean => atMs > now.wallMs + CLOCK_SLACK_MS;
+  return isFuture(lastHappeningMs(evidence) ?? 0) ? happenings(evidence).filter(({ atMs }) => isFuture(atMs)) : [];
 }
 
 /**
@@ -30,10 +43,10 @@ export function futureHappenings(evidence: Evidence, now: Now): Happening[] {
  * One whose conversation Clay has deleted may have none of it left: it cannot be idle for longer than it lives.
  */
 export function writtenIdleMs(evidence: Evidence, now: Now): number {
-  const written = happenings(evidence);
   if (evidence.sessionId === null) return 0;
-  if (written.length === 0) return evidence.journal.state === 'missing' ? evidence.ageMs : 0;
-  return Math.max(0, now.wallMs - Math.max(...written.map((each) => each.atMs)));
+  const last = lastHappeningMs(evidence);
+  if (last === null) return evidence.journal.state === 'missing' ? evidence.ageMs : 0;
+  return Math.max(0, now.wallMs - last);
 }
 
 /** What the last look at a process found of its idle time. */

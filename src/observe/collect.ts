@@ -31,9 +31,8 @@ export function collectEvidence(
   const holdings = noHoldings();
   const looks = candidates.flatMap((candidate) => lookAtProcess(host, candidate, facts, holdings) ?? []);
   // Only now, see ConnectionTables.
-  const tables =
-    givenTables ??
-    openConnectionTables(host, new Set(looks.flatMap(({ inside }) => [...(inside.sockets?.values() ?? [])])));
+  const allSockets = () => new Set(looks.flatMap(({ inside }) => [...(inside.sockets?.values() ?? [])]));
+  const tables = givenTables ?? openConnectionTables(host, allSockets);
   const wordOf = openClayWords();
   const kept = new Set(looks.map((look) => look.stat.pid));
   for (const pid of facts.keys()) if (!kept.has(pid)) facts.delete(pid);

@@ -26,20 +26,30 @@ type TcpTable = Result<Map<number, TcpSocket>>;
 type Tables = { readonly unix: Result<Set<number>>; tcp: TcpTable | null; tcp6: TcpTable | null };
 
 /**
- * Makes the tables for one look, one set for each user in each network namespace met; `wanted`: all sockets that will be asked for.
+ * Makes the tables for one look, one set for each user in each network namespace met; `wantedSockets`: all that will be asked for,
+ * which nobody wants to know while none of them is new.
  * A process can change its namespace while its table is read: so what is read through one user's says nothing of another's.
  * `cheaply`: TCP's tables are read only for a socket that is not in unix's, as they take 70 times as long. But a unix socket's
  * name can hold a line break and what looks like another row, so that before a process is ended TCP's have the last word.
  */
-export function openConnectionTables(host: Host, wanted: ReadonlySet<number>, cheaply = true): ConnectionTables {
+export function openConnectionTables(
+  host: Host,
+  wantedSockets: () => ReadonlySet<number>,
+  cheaply = true,
+): ConnectionTables {
   const byNamespace = new Map<string, Tables>();
+  let asked: ReadonlySet<number> | null = null;
+  const wanted = (): ReadonlySet<number> => {
+    asked ??= wantedSockets();
+    return asked;
+  };
 
   const tablesOf = (pid: number, uid: number): Result<Tables> => {
     const namespace = readProcLink(`${host.procRoot}/${pid}/ns/net`);
     if (!namespace.ok) return namespace;
     const key = `${uid} ${namespace.value}`;
     const tables = byNamespace.get(key) ?? {
-      unix: readUnixInodes(host.procRoot, pid, wanted),
+      unix: readUnixInodes(host.procRoot, pid, wanted()),
       tcp: null,
       tcp6: null,
     };
@@ -48,7 +58,10 @@ export function openConnectionTables(host: Host, wanted: ReadonlySet<number>, ch
   };
 
   const connectionsOf: ConnectionTables['connectionsOf'] = (pid, sockets, uid, knownUnix = new Set()) => {
-    const unknown = cheaply ? [...sockets].filter(([, inode]) => !knownUnix.has(inode)) : [...sockets];
+    const unknown: [fd: string, inode: number][] = [];
+    sockets.forEach((inode, fd) => {
+      if (!cheaply || !knownUnix.has(inode)) unknown.push([fd, inode]);
+    });
     if (unknown.length === 0) return ok([]);
     const tables = tablesOf(pid, uid);
     if (!tables.ok) return tables;
@@ -58,11 +71,11 @@ export function openConnectionTables(host: Host, wanted: ReadonlySet<number>, ch
     const doubtful = cheaply ? unknown.filter(([, inode]) => !unix.value.has(inode)) : unknown;
     if (doubtful.length === 0) return ok([]);
 
-    tables.value.tcp ??= readTcpTable(host.procRoot, pid, 'tcp', wanted);
+    tables.value.tcp ??= readTcpTable(host.procRoot, pid, 'tcp', wanted());
     const { tcp } = tables.value;
     if (!tcp.ok) return tcp;
     if (doubtful.some(([, inode]) => !tcp.value.has(inode)))
-      tables.value.tcp6 ??= readTcpTable(host.procRoot, pid, 'tcp6', wanted);
+      tables.value.tcp6 ??= readTcpTable(host.procRoot, pid, 'tcp6', wanted());
     const { tcp6 } = tables.value;
     if (tcp6 && !tcp6.ok) return tcp6;
     const connections = new Map<number, Connection>();

@@ -15,7 +15,7 @@ const put = (process: Omit<FakeProcess, 'pid'>, pid = PID): void => proc.put({ p
 /** Opened for a look that asks for these sockets. */
 const open = (...wanted: readonly number[]) => {
   const host = { procRoot: proc.root, units: { ticksPerSecond: 100, pageBytes: 4096 } };
-  const { connectionsOf } = openConnectionTables(host, new Set(wanted));
+  const { connectionsOf } = openConnectionTables(host, () => new Set(wanted));
   return (inodes: Readonly<Record<string, number>>, pid = PID) =>
     connectionsOf(pid, new Map(Object.entries(inodes)), 1000);
 };
@@ -91,7 +91,7 @@ describe('connectionsOf', () => {
       ['0', 1],
       ['18', 30_740],
     ]);
-    const careful = openConnectionTables(host, new Set(sockets.values()), false);
+    const careful = openConnectionTables(host, () => new Set(sockets.values()), false);
     expect(careful.connectionsOf(PID, sockets, 1000)).toMatchObject({ ok: true, value: [{ inode: 30_740 }] });
   });
 
@@ -120,7 +120,7 @@ describe('connectionsOf', () => {
       put({ tcp: [tcpRow(7)] });
       put({ tcp: [tcpRow(8)] }, PID + 1);
       const host = { procRoot: proc.root, units: { ticksPerSecond: 100, pageBytes: 4096 } };
-      const tables = openConnectionTables(host, new Set([7, 8]));
+      const tables = openConnectionTables(host, () => new Set([7, 8]));
       expect(tables.connectionsOf(PID, new Map([['5', 7]]), 1000)).toMatchObject({ value: [{ inode: 7 }] });
       expect(tables.connectionsOf(PID + 1, new Map([['5', 8]]), 1001)).toMatchObject({ value: [{ inode: 8 }] });
     });
