@@ -16,7 +16,7 @@ import {
   commOf,
   commonFolder,
   everyUsersHome,
-  fakeDaemon,
+  fakeClay,
   fileOf,
   folderOf,
   listenAs,
@@ -179,20 +179,13 @@ describe("2. a Clay of mallory's", () => {
 
   /** A Clay of mallory's that passes for one: process, daemon.json and socket are hers. */
   async function clayOfMallory(children: readonly string[], status: (pid: number) => Record<string, unknown> = atRest) {
-    const home = homeOfMallory('nothing yet');
-    const folder = join(home, '..');
+    homes += 1;
+    const folder = folderOf(MALLORY, join(common.path, `mallory${homes}`));
     const claude = claudeProgram(join(folder, 'bin'));
-    const daemon = await fakeDaemon(
-      MALLORY,
-      clayScript(MALLORY, folder),
-      children.map((command) => command.replaceAll('CLAUDE', claude)),
-      claudeEnvironment(folder, home),
-    );
-    onTestFinished(daemon.end);
-    fileOf(MALLORY, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid, projects: [] }));
-    const socket = await listenAs(MALLORY, join(home, 'daemon.sock'), saying(status(daemon.pid)));
-    onTestFinished(socket.close);
-    return { home, folder, daemon, socket, children: daemon.claudes };
+    const commands = children.map((command) => command.replaceAll('CLAUDE', claude));
+    const clay = await fakeClay(MALLORY, folder, commands, (pid) => saying(status(pid)));
+    onTestFinished(clay.end);
+    return { ...clay, children: clay.daemon.claudes };
   }
 
   test('can have her own idle processes ended, so that what follows is no empty test', async () => {

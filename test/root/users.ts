@@ -202,6 +202,7 @@ export type FakeClay = {
   readonly home: string;
   readonly folder: string;
   readonly daemon: Awaited<ReturnType<typeof fakeDaemon>>;
+  readonly socket: Awaited<ReturnType<typeof listenAs>>;
   readonly end: () => Promise<void>;
 };
 
@@ -217,7 +218,7 @@ export async function fakeClay(
   fileOf(user, join(home, 'daemon.json'), JSON.stringify({ pid: daemon.pid }));
   const socket = await listenAs(user, join(home, 'daemon.sock'), answer(daemon.pid));
   return {
-    ...{ home, folder, daemon },
+    ...{ home, folder, daemon, socket },
     end: async () => {
       await socket.close();
       await daemon.end();
