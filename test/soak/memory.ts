@@ -16,7 +16,8 @@ export function watched(file: string): Record<string, string> {
   const sizes = nodeOptions.filter((option) => option.startsWith('--max-'));
   return {
     NODE_OPTIONS: [...sizes, `--import=${new URL('collect.js', import.meta.url).href}`].join(' '),
-    V8_OPTIONS: nodeOptions.filter((option) => !sizes.includes(option)).join(' '),
+    // V8 does not survive it if it is told to have no threads when it has some.
+    V8_OPTIONS: nodeOptions.filter((option) => !sizes.includes(option) && option !== '--single-threaded').join(' '),
     MEMORY_LOG: file,
   };
 }
