@@ -9,7 +9,7 @@ import { runInNewContext } from 'node:vm';
 const EVERY_MS = 2_000;
 
 // Those of the unit's options that NODE_OPTIONS does not take, --expose-gc among them.
-setFlagsFromString(process.env.V8_OPTIONS);
+for (const option of process.env.V8_OPTIONS.split(' ')) setFlagsFromString(option);
 const collect = runInNewContext('gc');
 const file = process.env.MEMORY_LOG;
 
