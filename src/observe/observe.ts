@@ -80,7 +80,8 @@ export async function observe(host: Host, homes: Homes, memory: Memory, clock: (
   return {
     ...{ at, candidates, evidence, facts: memory.facts, homes: looks },
     clays: clays.map((clay) => (clay.candidates.some((each) => crowds.has(each.expected.uid)) ? crowded(clay) : clay)),
-    tableNote: memory.tableNote,
+    // Without a Clay, this is where it is said.
+    tableNote: crowds.size > 0 ? CROWD : memory.tableNote,
   };
 }
 
@@ -95,9 +96,11 @@ function crowdsAmong(candidates: readonly Candidate[]): Set<number> {
   return new Set([...counts].flatMap(([uid, count]) => (count > MAX_CANDIDATES_PER_USER ? [uid] : [])));
 }
 
+const CROWD = `a user has more than ${MAX_CANDIDATES_PER_USER} claude processes, and none of them is looked at`;
+
 const crowded = (clay: ClayLook): ClayLook => ({
   ...clay,
-  blind: `Clay ${clay.daemon.pid} was left alone: a user of it has more than ${MAX_CANDIDATES_PER_USER} claude processes`,
+  blind: `Clay ${clay.daemon.pid} was left alone: ${CROWD}`,
 });
 
 /** Looks over the process table for daemons that no home leads to, and for what dead ones left behind. */

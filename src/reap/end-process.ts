@@ -45,6 +45,8 @@ const UNPROVEN: Spared = {
   because: 'woke',
 };
 
+const afterTerm = (spared: Spared): Spared => ({ ...spared, why: `after SIGTERM: ${spared.why}` });
+
 /** SIGKILL takes effect at once, except on a process in uninterruptible sleep. */
 const KILL_TAKES_MS = 5_000;
 
@@ -70,12 +72,12 @@ export async function endProcess(host: Host, order: Order, abort: AbortSignal | 
 
   const word = await order.beforeKill();
   if (word === 'gone') return { outcome: 'terminated', signal: 'SIGTERM' };
-  if (word !== 'go') return { ...word, why: `after SIGTERM: ${word.why}` };
+  if (word !== 'go') return afterTerm(word);
   if (abort?.aborted) return null;
   const below = merge(descendants, descendantsNow(host, id));
   const killed = sendSignal(host, id, 'SIGKILL');
   if (killed === 'gone') return { outcome: 'terminated', signal: 'SIGTERM' };
-  if (killed === 'unproven') return UNPROVEN;
+  if (killed === 'unproven') return afterTerm(UNPROVEN);
   if (killed === 'denied') return { outcome: 'survived', signal: 'SIGTERM', why: 'it may not be killed' };
   const dead = (await waitForDeath(host, [id], KILL_TAKES_MS, abort)).length === 0;
   if (!dead)

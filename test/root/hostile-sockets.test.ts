@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { startClay } from '../support/clay.ts';
 import { reaperJson, startReaper } from '../support/reaper.ts';
+import { optionsWithSmallHeap, sizesAmong } from '../support/unit.ts';
 import { until } from '../support/until.ts';
 import { highWaterBytes, residentBytes } from './memory.ts';
 import { ADA, type Answer, atRest, claudeProgram, commonFolder, type FakeClay, fakeClay, MALLORY } from './users.ts';
@@ -110,7 +111,7 @@ describe('4. fifty such homes at once', () => {
   test('do not make the service grow', async () => {
     const homesOf = hostile.flatMap((home) => ['--clay-home', home]);
     const running = startReaper([...homesOf, '--poll', '100ms', '--dry-run', '--log-level', 'debug'], {
-      env: { NODE_OPTIONS: '--max-semi-space-size=1 --max-old-space-size=32' },
+      env: { NODE_OPTIONS: sizesAmong(optionsWithSmallHeap()).join(' ') },
     });
     onTestFinished(async () => void (await running.stop()));
     const swept = (): number => running.log.filter((line) => line.msg === 'swept').length;

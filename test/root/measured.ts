@@ -2,16 +2,14 @@ import { spawn } from 'node:child_process';
 import { program } from '../faults/interference.ts';
 import type { User } from '../support/clay.ts';
 import type { Finished } from '../support/reaper.ts';
-import { unitSettings } from '../support/unit.ts';
+import { optionsWithSmallHeap } from '../support/unit.ts';
 import { highWaterBytes } from './memory.ts';
 
 /** How a run of the program went: what it printed, how long it took (ms), and the most memory that it had. */
 export type Measured = Finished & { readonly tookMs: number; readonly peakBytes: number };
 
-/** As the unit starts it, with a quarter of its heap: one that is full ends the program, and whoever can fill it is the attacker. */
-const AS_THE_SERVICE = unitSettings().nodeOptions.map((option) =>
-  option.startsWith('--max-old-space-size') ? '--max-old-space-size=32' : option,
-);
+/** As the unit starts it, but for the size of the heap: whoever can fill that is the attacker. */
+const AS_THE_SERVICE = optionsWithSmallHeap();
 
 /** Nothing that is tested with this takes so long; what does hangs. */
 const HANGS_AFTER_MS = 30_000;

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { unitSettings } from '../support/unit.ts';
+import { optionsWithSmallHeap, sizesAmong } from '../support/unit.ts';
 import { type Trend, trendOf } from './trend.ts';
 
 /** What stays after a collection of all garbage; bytes. See collect.js. */
@@ -9,20 +9,15 @@ const MEASURES = ['resident', 'heap'] as const;
 /** `resident`: all memory; `heap`: the living objects in it. */
 export type Trends = Readonly<Record<(typeof MEASURES)[number], Trend>>;
 
-/**
- * The environment of a service whose memory is to be watched, with the options that its unit starts it with, but a quarter of
- * its heap: the more there may be, the more V8 lets lie about.
- */
+/** The environment of a service whose memory is to be watched, with the options that its unit starts it with. */
 export function watched(file: string): Record<string, string> {
-  const nodeOptions = unitSettings().nodeOptions.map((option) =>
-    option.startsWith('--max-old-space-size') ? '--max-old-space-size=32' : option,
-  );
-  // The sizes alone can come by NODE_OPTIONS, and they alone have to be there from the beginning.
-  const sizes = nodeOptions.filter((option) => option.startsWith('--max-'));
+  const options = optionsWithSmallHeap();
+  // The sizes have to be there from the beginning.
+  const sizes = sizesAmong(options);
   return {
     NODE_OPTIONS: [...sizes, `--import=${new URL('collect.js', import.meta.url).href}`].join(' '),
     // V8 does not survive it if it is told to have no threads when it has some.
-    V8_OPTIONS: nodeOptions.filter((option) => !sizes.includes(option) && option !== '--single-threaded').join(' '),
+    V8_OPTIONS: options.filter((option) => !sizes.includes(option) && option !== '--single-threaded').join(' '),
     MEMORY_LOG: file,
   };
 }

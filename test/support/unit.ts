@@ -13,3 +13,13 @@ export function unitSettings(): { readonly nodeOptions: string[]; readonly env: 
     ),
   };
 }
+
+/** The unit's options of Node, with a quarter of its heap: one that is full ends the program, and what may lie about is little. */
+export const optionsWithSmallHeap = (): string[] =>
+  unitSettings().nodeOptions.map((option) =>
+    option.startsWith('--max-old-space-size') ? '--max-old-space-size=32' : option,
+  );
+
+/** Those of them that NODE_OPTIONS takes. */
+export const sizesAmong = (options: readonly string[]): string[] =>
+  options.filter((option) => option.startsWith('--max-'));

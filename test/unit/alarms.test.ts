@@ -258,5 +258,14 @@ describe('too much', () => {
     const unanswered = Array.from({ length: 2000 }, () => call('CronCreate', {}, {}).split('\n')[0]);
     expect(readerOf(`${unanswered.join('\n')}\n`).isTooMuch()).toBe(true);
     expect(readerOf(set.repeat(20_000)).isTooMuch()).toBe(true);
+    // Many calls with their results in one record.
+    const pair = (at: number) => [
+      { type: 'tool_use', id: `t${at}`, name: 'CronCreate', input: {} },
+      { type: 'tool_result', tool_use_id: `t${at}` },
+    ];
+    const crowded = { message: { content: Array.from({ length: 2_500 }, (_, at) => pair(at)).flat() } };
+    expect(readerOf(`${JSON.stringify(crowded)}\n`.repeat(5)).isTooMuch()).toBe(true);
+    const endless = call('CronCreate', {}, {}).replaceAll(/toolu_\d+/g, 'x'.repeat(201));
+    expect(readerOf(endless).isTooMuch()).toBe(true);
   });
 });

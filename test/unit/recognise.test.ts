@@ -45,6 +45,11 @@ describe('claudeEnvironment', () => {
       timeZone: null,
     });
   });
+  it('keeps no more of what anybody can make as long as he likes than is shown', () => {
+    const long = 'x'.repeat(100_000);
+    const kept = environment({ TZ: `:${long}`, CLAUDE_CODE_ENTRYPOINT: long, CLAUDE_AGENT_SDK_VERSION: long });
+    for (const text of [kept.timeZone, kept.entrypoint, kept.sdkVersion]) expect(text?.length).toBeLessThanOrEqual(100);
+  });
   it('lets $CLAUDE_CONFIG_DIR go before $HOME', () => {
     expect(environment({ HOME: '/home/ada', CLAUDE_CONFIG_DIR: '/srv/claude' }).configDir).toBe('/srv/claude');
   });
