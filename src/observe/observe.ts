@@ -3,6 +3,7 @@ import { askClay } from '../clay/api.ts';
 import { type ConfirmedDaemons, type Daemon, type HomeLook, lookAtHome } from '../clay/daemon.ts';
 import { attempt } from '../files.ts';
 import { type Evidence, keyOf } from '../judge/evidence.ts';
+import { letGoOfUnread } from '../proc/held.ts';
 import { readStat } from '../proc/stat.ts';
 import { findBlindness } from './blindness.ts';
 import { type Candidate, type ClayLook, findCandidates } from './candidates.ts';
@@ -65,7 +66,7 @@ const MAX_FOUND_HOMES = 256;
  */
 export async function observe(host: Host, homes: Homes, memory: Memory, clock: () => Moment): Promise<Observation> {
   let looks = lookAtHomes(host, homes, memory);
-  if (tableIsDue(looks, memory, clock)) {
+  if (tableIsDue(daemonsOf(looks).map(keyOf), memory, clock)) {
     await lookOver(host, homes, memory, daemonsOf(looks).length === 0);
     memory.tableAtMs = clock().monotonicMs;
     looks = lookAtHomes(host, homes, memory);
@@ -77,6 +78,7 @@ export async function observe(host: Host, homes: Homes, memory: Memory, clock: (
   const candidates = found.filter((each) => !crowds.has(each.expected.uid));
   const at = clock();
   const evidence = collectEvidence(host, candidates, memory.facts, at);
+  letGoOfUnread();
   return {
     ...{ at, candidates, evidence, facts: memory.facts, homes: looks },
     clays: clays.map((clay) => (clay.candidates.some((each) => crowds.has(each.expected.uid)) ? crowded(clay) : clay)),
@@ -152,9 +154,8 @@ function daemonsOf(looks: readonly HomeLook[]): Daemon[] {
   return [...daemons.values()];
 }
 
-function tableIsDue(looks: readonly HomeLook[], memory: Memory, clock: () => Moment): boolean {
+function tableIsDue(daemons: readonly string[], memory: Memory, clock: () => Moment): boolean {
   if (memory.tableAtMs === null) return true;
-  const daemons = daemonsOf(looks).map(keyOf);
   if (daemons.length === 0 && memory.daemons.size === 0) {
     return clock().monotonicMs - memory.tableAtMs >= TABLE_INTERVAL_WITHOUT_CLAY_MS;
   }

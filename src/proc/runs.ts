@@ -1,3 +1,4 @@
+import { readHeldRecord } from './held.ts';
 import { readProcRecord } from './read.ts';
 import type { Stat } from './stat.ts';
 import { countThreads, listThreads } from './threads.ts';
@@ -34,6 +35,6 @@ export function readRuns(procRoot: string, { pid, state, threads }: Stat): Runs 
  */
 export const isAtRestSince = (runs: Runs): boolean =>
   runs.every(({ path, text }) => {
-    const now = readProcRecord(path);
+    const now = readHeldRecord(path);
     return now.ok && now.value === text;
   });

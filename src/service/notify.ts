@@ -99,12 +99,11 @@ export function watchdogUsec(env: NodeJS.ProcessEnv, pid: number): number {
   return Number.isSafeInteger(usec) && usec > 0 ? usec : 0;
 }
 
+const CONTROL = /\p{Cc}+/gu;
+
 /** One line of printable text: a message's lines are its assignments, and a status can name things that others chose. */
 function clean(status: string): string {
-  return status
-    .replace(/\p{Cc}+/gu, ' ')
-    .trim()
-    .slice(0, MAX_STATUS_CHARACTERS);
+  return status.replace(CONTROL, ' ').trim().slice(0, MAX_STATUS_CHARACTERS);
 }
 
 /**

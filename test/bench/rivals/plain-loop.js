@@ -1,6 +1,6 @@
 // A plain loop over the files that one sweep was recorded to touch, in their order and as often: it opens, reads and closes
-// each, Clay's socket included (which takes a question to be read), and makes nothing of what they hold. What cannot be read
-// (a link, a directory) is only looked at.
+// each, Clay's socket included (which takes a question to be read) and those that the service keeps open, and makes nothing of
+// what they hold. What cannot be read (a link, a directory) is only looked at.
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { serveLooks } from './worker.js';

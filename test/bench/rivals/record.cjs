@@ -18,6 +18,18 @@ function wrap(name, operation) {
 }
 
 wrap('openSync', 'read');
+const { openSync, readSync, readlinkSync } = fs;
+const opened = new Set();
+fs.openSync = (...parameters) => {
+  const fd = openSync(...parameters);
+  opened.add(fd);
+  return fd;
+};
+fs.readSync = (fd, ...parameters) => {
+  // What stays open from one sweep to the next is a file that is read, too.
+  if (!opened.has(fd)) operations.push(['read', readlinkSync(`/proc/self/fd/${fd}`)]);
+  return readSync(fd, ...parameters);
+};
 wrap('readlinkSync', 'readlink');
 for (const name of ['readdirSync', 'opendirSync']) wrap(name, 'readdir');
 for (const name of ['lstatSync', 'statSync', 'existsSync', 'accessSync']) wrap(name, 'lstat');
@@ -26,6 +38,7 @@ const { connect } = net.Socket.prototype;
 net.Socket.prototype.connect = function (...parameters) {
   if (sweeps === STEADY_SWEEP) writeFileSync(process.env.BENCH_RECORD, JSON.stringify(operations));
   operations = [];
+  opened.clear();
   sweeps += 1;
   return connect.apply(this, parameters);
 };
