@@ -39,14 +39,20 @@ describe('4. what is kept of a user does not fill the memory of the service, if 
     const ada = await startClay({ user: ADA, projects: ['rest'] });
     onTestFinished(ada.stop);
     const orphan = await ada.sham({ project: 'rest', shape: 'native', idleSeconds: 3600 });
+    // Root's Clay has workers for both.
+    const shared = await startClay({ projects: ['rest'] });
+    onTestFinished(shared.stop);
+    const idle = { project: 'rest', shape: 'native', idleSeconds: 3600 } as const;
+    const adas = await shared.sham({ ...idle, worker: ADA });
+    const mallorys = await shared.sham({ ...idle, worker: MALLORY });
     const args = ['cleanup', '--yes', '--now', '--json', '--min-age', '0s', '--clay-home', clay.home];
-    const run = await measured([...args, '--clay-home', ada.home]);
+    const run = await measured([...args, '--clay-home', ada.home, '--clay-home', shared.home]);
     const report = expectSound(run, 4);
     expect(run.stderr).toContain(
       `Clay ${clay.daemon.pid} was left alone: a user has more than 5000 claude processes, and none of them is looked at`,
     );
-    expect(report.processes.map(({ pid }) => pid)).toEqual([orphan.pid]);
-    expect(orphan.isAlive()).toBe(false);
+    expect(report.processes.map(({ pid }) => pid).sort()).toEqual([orphan.pid, adas.pid].sort());
+    expect([orphan, adas, mallorys].map((each) => each.isAlive())).toEqual([false, false, true]);
     expect(childrenOf(clay.daemon.pid)).toHaveLength(5001);
   });
 
