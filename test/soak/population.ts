@@ -33,7 +33,7 @@ const ORPHANS: Readonly<Record<string, ShamOptions>> = {
   deleted: { ...LONG_AGO, project: 'rest', journal: null },
 };
 
-export const anyOf = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
+const anyOf = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
 
 /** A new process, at work for some seconds or an orphan from the start. */
 export async function birth(clay: Clay): Promise<Life> {
