@@ -66,13 +66,15 @@ const MAX_FOUND_HOMES = 256;
  */
 export async function observe(host: Host, homes: Homes, memory: Memory, clock: () => Moment): Promise<Observation> {
   let looks = lookAtHomes(host, homes, memory);
-  if (tableIsDue(daemonsOf(looks).map(keyOf), memory, clock)) {
-    await lookOver(host, homes, memory, daemonsOf(looks).length === 0);
+  let daemons = daemonsOf(looks);
+  if (tableIsDue(daemons, memory, clock)) {
+    await lookOver(host, homes, memory, daemons.length === 0);
     memory.tableAtMs = clock().monotonicMs;
     looks = lookAtHomes(host, homes, memory);
+    daemons = daemonsOf(looks);
   }
 
-  const clays = await lookAtClays(host, daemonsOf(looks), memory);
+  const clays = await lookAtClays(host, daemons, memory);
   const found = [...clays.flatMap((clay) => clay.candidates), ...abandonedCandidates(host, clays, memory)];
   const crowds = crowdsAmong(found);
   const candidates = found.filter((each) => !crowds.has(each.expected.uid));
@@ -154,12 +156,12 @@ function daemonsOf(looks: readonly HomeLook[]): Daemon[] {
   return [...daemons.values()];
 }
 
-function tableIsDue(daemons: readonly string[], memory: Memory, clock: () => Moment): boolean {
+function tableIsDue(daemons: readonly Daemon[], memory: Memory, clock: () => Moment): boolean {
   if (memory.tableAtMs === null) return true;
   if (daemons.length === 0 && memory.daemons.size === 0) {
     return clock().monotonicMs - memory.tableAtMs >= TABLE_INTERVAL_WITHOUT_CLAY_MS;
   }
-  return daemons.length !== memory.daemons.size || daemons.some((key) => !memory.daemons.has(key));
+  return daemons.length !== memory.daemons.size || daemons.some((daemon) => !memory.daemons.has(keyOf(daemon)));
 }
 
 async function lookAtClays(host: Host, daemons: readonly Daemon[], memory: Memory): Promise<ClayFinding[]> {

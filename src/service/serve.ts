@@ -46,8 +46,8 @@ export async function serve(service: Service): Promise<void> {
   let told = nothingTold;
   let tally = emptyTally;
   let stoppedBy = '';
-  // Ends the wait for the next sweep. Each has its own, so that nothing gathers in a year of sweeps.
-  let wake = (): void => {};
+  // The wait between two sweeps: made anew for each, so that nothing gathers on it in a year of sweeps.
+  let nap = new AbortController();
   let isReady = false;
   let metrics: Metrics | null = null;
   let lastTrouble = '';
@@ -74,7 +74,7 @@ export async function serve(service: Service): Promise<void> {
   const onStop = (signal: NodeJS.Signals): void => {
     stoppedBy ||= signal;
     stop.abort();
-    wake();
+    nap.abort();
   };
   const onReload = async (): Promise<void> => {
     complain(await notifier.reloading());
@@ -93,7 +93,7 @@ export async function serve(service: Service): Promise<void> {
     }
     if (isReady) await ready();
     // The time between two sweeps may be shorter now.
-    wake();
+    nap.abort();
   };
   process
     .on('SIGTERM', onStop)
@@ -123,17 +123,9 @@ export async function serve(service: Service): Promise<void> {
     await settled(done, stop.signal);
     sweeps += 1;
     if (sweeps % SWEEPS_TO_COLLECT_AFTER === 0) globalThis.gc?.();
-    if (stop.signal.aborted) {
-      await Promise.race([done, pause(LET_GO_MS, null)]);
-      break;
-    }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.max(0, config.poll_interval - (performance.now() - begun)));
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    if (stop.signal.aborted) await Promise.race([done, pause(LET_GO_MS, null)]);
+    nap = new AbortController();
+    if (!stop.signal.aborted) await pause(config.poll_interval - (performance.now() - begun), nap.signal);
   }
   log.info({ event: 'stopped', signal: stoppedBy }, `stopped by ${stoppedBy}`);
   await notifier.stopping(`stopped by ${stoppedBy}`);

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Clay, type ShamOptions, startClay } from '../support/clay.ts';
+import { openFiles } from '../support/processes.ts';
 import { type RunningReaper, reaperJson, startReaper } from '../support/reaper.ts';
 import { until } from '../support/until.ts';
 
@@ -92,6 +93,15 @@ describe.concurrent('run', () => {
     const changedAt = statSync(sham.transcript).mtimeMs;
     await reaper.logged('would-reap');
     expect(Date.now() - changedAt).toBeGreaterThanOrEqual(4_000);
+  });
+
+  it('holds open what it reads of a process at rest, for as long as that lives', async ({ clay, watch }) => {
+    const sham = await clay.sham({ ...IDLE, shape: 'native' });
+    const reaper = watch('--dry-run');
+    const isHeld = (): boolean => openFiles(reaper.pid).includes(`/proc/${sham.pid}/schedstat`);
+    await until('it is held', isHeld);
+    process.kill(sham.pid, 'SIGKILL');
+    await until('it is let go', () => !openFiles(reaper.pid).some((path) => path.includes('schedstat')));
   });
 
   it('ends within a second, also in the middle of a sweep that waits for a process to end', async ({

@@ -1,9 +1,10 @@
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type Clay, type Sham, type StatusBehaviour, startClay } from '../support/clay.ts';
+import { openFiles } from '../support/processes.ts';
 import { type RunningReaper, startReaper } from '../support/reaper.ts';
 import { until } from '../support/until.ts';
 import { growing, inWords, trendsIn, watched } from './memory.ts';
@@ -146,14 +147,7 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
 
 /** How many a process has open, but for the schedstat of processes at rest: those come and go with the processes. */
 function descriptorsOf(pid: number): number {
-  const targets = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
-    } catch {
-      // Closed meanwhile.
-      return [];
-    }
-  });
+  const targets = openFiles(pid);
   const held = targets.filter((target) => target.endsWith('/schedstat')).length;
   expect(held).toBeLessThanOrEqual(64);
   return targets.length - held;

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** A process for ever: a pid alone may be somebody else's tomorrow. */
 export type ProcessId = { readonly pid: number; readonly startTicks: number };
@@ -44,6 +44,17 @@ export function childrenOf(pid: number): number[] {
   } catch {
     return [];
   }
+}
+
+/** What a process has open, as the links in /proc/PID/fd say; one that is closed meanwhile is left out. */
+export function openFiles(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Every process that has `text` somewhere in its environment; those of others that cannot be read are left out. */

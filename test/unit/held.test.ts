@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { letGoOfUnread, readHeldRecord } from '../../src/proc/held.ts';
+import { openFiles } from '../support/processes.ts';
 
 let folder = '';
 let child: ChildProcess;
@@ -26,15 +27,7 @@ const endLook = (): void => {
 };
 const schedstat = (): string => `/proc/${child.pid}/schedstat`;
 
-function isOpen(path: string): boolean {
-  return readdirSync('/proc/self/fd').some((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === path;
-    } catch {
-      return false;
-    }
-  });
-}
+const isOpen = (path: string): boolean => openFiles(process.pid).includes(path);
 
 describe('readHeldRecord', () => {
   it('reads anew what it holds', () => {
@@ -54,7 +47,15 @@ describe('readHeldRecord', () => {
     letGoOfUnread();
     expect(isOpen(schedstat())).toBe(false);
   });
-  it('reads nothing of a process that is gone, whoever has its pid by then', async () => {
+  it('reads what it holds, whatever else its path leads to by then', () => {
+    const [path, other] = [join(folder, 'record'), join(folder, 'other')];
+    writeFileSync(path, '1106542 0 3\n');
+    readHeldRecord(path);
+    writeFileSync(other, '1106542 0 4\n');
+    renameSync(other, path);
+    expect(readHeldRecord(path)).toEqual({ ok: true, value: '1106542 0 3\n' });
+  });
+  it('reads nothing of a process that is gone', async () => {
     const path = schedstat();
     expect(readHeldRecord(path)).toMatchObject({ ok: true });
     child.kill();
