@@ -1,51 +1,65 @@
+#!/usr/bin/env node
 import { CommanderError } from 'commander';
+import { complete, createProgram } from './cli.ts';
 import { UsageError } from './config/load.ts';
-import { BlindMoment } from './observe/host.ts';
-import { EXIT } from './output/exit-status.ts';
-import { tell } from './output/tell.ts';
-import { createProgram } from './program.ts';
+import type { Build } from './report/build.ts';
+import { EXIT } from './report/exit-status.ts';
+import { printError } from './report/stderr.ts';
+import { UnavailableError } from './result.ts';
 
-declare const CLAY_REAPER_VERSION: string;
+/** By scripts/build.ts. */
+declare const CLAY_REAPER_BUILD: Build;
 
 async function main(): Promise<void> {
   if (process.platform !== 'linux')
     throw new UsageError(`clay-reaper reads Linux's /proc and does not run on ${process.platform}`);
-  const program = createProgram(CLAY_REAPER_VERSION, (exit) => {
+  if (process.argv[2] === 'complete' && process.argv[3] === '--')
+    return complete(CLAY_REAPER_BUILD, process.argv.slice(4));
+  const program = createProgram(CLAY_REAPER_BUILD, (exit) => {
     process.exitCode = exit;
   });
   if (process.argv.length <= 2)
     throw new UsageError(
-      `no command given; there are ${program.commands.map((each) => each.name()).join(', ')} (see clay-reaper --help)`,
+      `no command given: begin with "clay-reaper status", then "clay-reaper cleanup"; there are also ${program.commands
+        .map((command) => command.name())
+        .filter((name) => name !== 'status' && name !== 'cleanup')
+        .join(', ')} (see clay-reaper --help)`,
     );
   await program.parseAsync();
 }
 
-/** Says what is wrong, in one line, and sets the exit status that goes with it. */
+/** Prints an error as one line on stderr and sets the exit status. */
 function explainFailure(error: unknown): void {
-  const [exit, line] = failureOf(error);
+  const [exit, line] = exitFor(error);
   process.exitCode = exit;
-  if (line !== null) tell(line);
+  if (line !== null) printError(line);
 }
 
-function failureOf(error: unknown): [exit: number, line: string | null] {
+function exitFor(error: unknown): [exit: number, line: string | null] {
   if (error instanceof UsageError) return [EXIT.usage, error.message];
-  if (error instanceof BlindMoment) return [EXIT.notGone, error.message];
-  if (error instanceof CommanderError && error.exitCode === 0) return [EXIT.done, null];
+  if (error instanceof UnavailableError) return [EXIT.failed, error.message];
+  if (error instanceof CommanderError && error.exitCode === 0) return [EXIT.ok, null];
   if (error instanceof CommanderError) {
-    return [EXIT.usage, `${error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')} (see clay-reaper --help)`];
+    const message = error.message
+      .replace(/^error: /, '')
+      .replace(/\s*\n\(Did you mean (.*)\)$/, ': did you mean $1')
+      .replace(/\s*\n\s*/g, ' ')
+      .replace(/\.$/, '');
+    return [EXIT.usage, `${message} (see clay-reaper --help)`];
   }
-  // Ctrl-C at a question.
-  if (error instanceof Error && error.name === 'ExitPromptError') return [EXIT.interrupted, 'nothing was ended'];
-  return [EXIT.notGone, `this should not have happened: ${error instanceof Error ? error.stack : error}`];
+  // @inquirer throws this on Ctrl-C at a question.
+  if (error instanceof Error && error.name === 'ExitPromptError')
+    return [EXIT.interrupted, 'aborted, no process was ended'];
+  return [EXIT.failed, `internal error: ${error instanceof Error ? error.stack : error}`];
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // Whoever read the output has seen enough (`| head`).
+  // The reader closed the pipe (`| head`).
   if (error.code === 'EPIPE') process.exit();
-  tell(`the output could not be written: ${error.message}`);
-  process.exit(EXIT.notGone);
+  printError(`cannot write to stdout: ${error.message}`);
+  process.exit(EXIT.failed);
 });
-// Nobody can be told that nobody can be told.
+// stderr is gone; there is nowhere left to report it.
 process.stderr.on('error', () => {});
 
 main().catch(explainFailure);

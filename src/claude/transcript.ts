@@ -1,145 +1,217 @@
-import {
-  type ForeignFile,
-  fail,
-  isStill,
-  isThere,
-  listNames,
-  ok,
-  type Result,
-  type Version,
-  versionOf,
-  withForeignFile,
-} from '../files.ts';
-import { type Alarm, type AlarmReader, createAlarmReader } from './alarms.ts';
+import { lstatSync } from 'node:fs';
+import { type DirectoryReader, type FileReader, newDirectoryReader, newFileReader } from '../fs/file-cache.ts';
+import { listUntrustedDirectory, mayExist, type UntrustedFile } from '../fs/untrusted-file.ts';
+import { BUDGET_EXHAUSTED, type UserBudget } from '../fs/user-budget.ts';
+import { attempt, fail, ok, type Result } from '../result.ts';
+import { createScheduleParser, type ScheduledRun, type ScheduleParser } from './schedule.ts';
 
-/** What a conversation's transcript says: <config dir>/projects/<cwd>/<sessionId>.jsonl, on all releases. */
+/** What the transcript of a conversation says: <config dir>/projects/<cwd>/<sessionId>.jsonl, on all releases. */
 export type Transcript = {
-  /** Last change, wall clock, ms: every message changes it. */
+  /** Last change, wall clock, ms. Every message changes it. */
   readonly changedAtMs: number;
-  /** The wake-ups and cron entries set in it and not deleted again, past ones included. */
-  readonly alarms: readonly Alarm[];
+  /** The wake-ups and cron entries that were set and not deleted, past ones included. */
+  readonly scheduledRuns: readonly ScheduledRun[];
 };
 
-/** How far a transcript was read, so that the next look reads only what was added. */
+/** How far a transcript was read, so that the next sweep reads only what was added. */
 export type TranscriptCursor = {
-  readonly path: string;
-  readonly version: Version;
+  /** Last change, wall clock, ms. */
+  readonly changedAtMs: number;
+  /** Bytes. */
+  readonly size: number;
   readonly readTo: number;
-  /** Whether that is in the middle of a long line. */
-  readonly insideLine: boolean;
-  readonly alarms: AlarmReader;
+  /** Whether the budget ended before the file did. */
+  readonly isPartial: boolean;
+  /** Whether `readTo` is in the middle of a long line. */
+  readonly midLine: boolean;
+  readonly schedule: ScheduleParser;
 };
 
 const CHUNK_BYTES = 1024 * 1024;
 
-/** The first look reads all of it, 1 s for this much; real ones are tens of MB. */
-const MAX_BYTES = 256 * 1024 * 1024;
+/** A busy turn adds some kB. */
+const SHORT_REST_BYTES = 64 * 1024;
 
-/** Reads a transcript, from where `cursor` ends if that still fits. `ownerUid`: whose it has to be. */
+/** Makes a reader of transcripts that has read nothing yet. */
+export const newTranscriptReader = (): FileReader<TranscriptCursor> =>
+  newFileReader((cursor: TranscriptCursor) => !cursor.isPartial);
+
+/** What a cursor and its parser take besides the scheduled runs, in items of 100 bytes. */
+const CURSOR_ITEMS = 15;
+
+/**
+ * Reads one transcript, from where it was read to before. Where the budget of the user ends, reading goes on in the next sweep;
+ * until it is read to its end, that is a failure. `ownerUid`: the user who must own it.
+ */
 export function readTranscript(
   path: string,
   ownerUid: number,
-  cursor: TranscriptCursor | null,
+  budget: UserBudget,
+  files: FileReader<TranscriptCursor> = newTranscriptReader(),
   timeZone: string | null = null,
-): Result<{ transcript: Transcript; cursor: TranscriptCursor }> {
-  if (cursor?.path === path && isStill(path, cursor.version)) return ok({ transcript: transcriptAt(cursor), cursor });
-  return withForeignFile(path, ownerUid, (file) => {
-    if (file.stat.size > MAX_BYTES) return fail('odd', `${path} is larger than ${MAX_BYTES} bytes`);
-    const version = versionOf(file.stat);
-    const goesOn = cursor?.path === path && cursor.version.ino === version.ino && cursor.readTo <= version.size;
-    const start = goesOn ? cursor : { readTo: 0, insideLine: false, alarms: createAlarmReader(timeZone) };
-    const next = { path, version, alarms: start.alarms, ...readLines(file, start) };
-    if (next.alarms.isTooMuch()) return fail('odd', `${path} has more records about alarms than can be followed`);
-    return ok({ transcript: transcriptAt(next), cursor: next });
+): Result<Transcript> {
+  const cursor = files.read(path, ownerUid, budget, (file, previous) => {
+    const { size, mtimeMs } = file.stat;
+    const continues = previous !== null && previous.readTo <= size;
+    const start = continues ? previous : { readTo: 0, midLine: false, schedule: createScheduleParser(timeZone) };
+    return ok({ changedAtMs: mtimeMs, size, schedule: start.schedule, ...readLines(file, start, budget) });
   });
+  if (!cursor.ok) return cursor;
+  const { schedule, isPartial, readTo, size, changedAtMs } = cursor.value;
+  if (!budget.reserve(CURSOR_ITEMS + schedule.keptItems())) {
+    files.keepOnly(new Set());
+    return fail('invalid', BUDGET_EXHAUSTED);
+  }
+  if (schedule.overflowed())
+    return fail('invalid', `${path} has more records about scheduled runs than can be followed`);
+  if (isPartial)
+    return fail('invalid', `its transcript is still being read (${megabytes(readTo)} of ${megabytes(size)} MB)`);
+  return ok({ changedAtMs, scheduledRuns: schedule.scheduledRuns() });
 }
 
-const transcriptAt = ({ version, alarms }: TranscriptCursor): Transcript => ({
-  changedAtMs: version.mtimeMs,
-  alarms: alarms.alarms(),
-});
+const megabytes = (bytes: number): number => Math.round(bytes / 1024 / 1024);
 
-/** How far the transcripts of a conversation were read, by path. */
-export type TranscriptCursors = ReadonlyMap<string, TranscriptCursor>;
+/** No conversation has more subagents; each of their transcripts is looked at in every sweep. */
+const MAX_SUBAGENTS = 1_000;
 
-/** More than any conversation has; each is looked at in every sweep. */
-const MAX_AGENTS = 1_000;
-
-/** Those of one transcript are limited, too; all of them are kept. */
-const MAX_ALARMS = 10_000;
+/** The limit for all transcripts of one conversation together; all scheduled runs are kept. */
+const MAX_SCHEDULED_RUNS = 10_000;
 
 /**
- * Reads the transcript of a conversation and those of the agents below it, <sessionId>/subagents/agent-<id>.jsonl: an
- * agent's work and the alarms that it sets stand in its own alone (measured on both SDKs). `atRest`: the process has not run
- * since the last look, so that it has begun no agent.
+ * Reads the transcript of a conversation and those of its subagents, <sessionId>/subagents/agent-<id>.jsonl: the work of a
+ * subagent and the runs that it schedules are only in its own transcript (measured on both SDKs).
  */
-export function readConversation(
+export function readTranscripts(
   path: string,
   ownerUid: number,
-  cursors: TranscriptCursors,
+  budget: UserBudget,
+  files: FileReader<TranscriptCursor> = newTranscriptReader(),
   timeZone: string | null = null,
-  atRest = false,
-): Result<{ transcript: Transcript; cursors: TranscriptCursors }> {
-  const main = readTranscript(path, ownerUid, cursors.get(path) ?? null, timeZone);
+  listSubagents: DirectoryReader = newDirectoryReader(),
+): Result<Transcript> {
+  const main = readTranscript(path, ownerUid, budget, files, timeZone);
   if (!main.ok) return main;
-  const isTheSame = atRest && cursors.size === 1 && cursors.get(path) === main.value.cursor;
-  if (isTheSame) return ok({ transcript: main.value.transcript, cursors });
-  const agents = agentsBelow(path);
-  if (!agents.ok) return agents;
-  const next = new Map([[path, main.value.cursor]]);
-  const alarms = [...main.value.transcript.alarms];
-  let { changedAtMs } = main.value.transcript;
-  for (const each of agents.value) {
-    const read = readTranscript(each, ownerUid, cursors.get(each) ?? null, timeZone);
-    if (!read.ok && read.failure.why === 'gone') continue;
-    if (!read.ok) return read;
-    next.set(each, read.value.cursor);
-    alarms.push(...read.value.transcript.alarms);
-    if (alarms.length > MAX_ALARMS)
-      return fail('odd', `the agents of ${path} have set more alarms than can be followed`);
-    changedAtMs = Math.max(changedAtMs, read.value.transcript.changedAtMs);
-  }
-  return ok({ transcript: { changedAtMs, alarms }, cursors: next });
+  const subagents = subagentTranscripts(path, budget, listSubagents);
+  if (!subagents.ok) return subagents;
+  files.keepOnly(new Set([path, ...subagents.value]));
+  const read = (subagent: string) => readTranscript(subagent, ownerUid, budget, files, timeZone);
+  return merge(main.value, subagents.value, read, `the subagents of ${path}`);
 }
 
-/** The transcripts of the agents below a conversation. */
-function agentsBelow(path: string): Result<string[]> {
+/** A transcript with all that is in others; those that are gone are left out. `whose`: for an error. */
+function merge(
+  first: Transcript,
+  paths: readonly string[],
+  read: (path: string) => Result<Transcript>,
+  whose: string,
+): Result<Transcript> {
+  const scheduledRuns = [...first.scheduledRuns];
+  let { changedAtMs } = first;
+  for (const path of paths) {
+    const transcript = read(path);
+    if (!transcript.ok && transcript.failure.code === 'not-found') continue;
+    if (!transcript.ok) return transcript;
+    scheduledRuns.push(...transcript.value.scheduledRuns);
+    if (scheduledRuns.length > MAX_SCHEDULED_RUNS)
+      return fail('invalid', `${whose} have scheduled more runs than can be followed`);
+    changedAtMs = Math.max(changedAtMs, transcript.value.changedAtMs);
+  }
+  return ok({ changedAtMs, scheduledRuns });
+}
+
+/** A folder of more transcripts is not looked through. */
+const MAX_TRANSCRIPTS = 10_000;
+
+/**
+ * Reads the transcripts of all conversations in a project's folder that have changed since a time (wall clock, ms), for a process
+ * of which it cannot be told which one is its own. `not-found`: there is no such folder.
+ */
+export function readProjectTranscripts(
+  directory: string,
+  sinceMs: number,
+  ownerUid: number,
+  budget: UserBudget,
+  files: FileReader<TranscriptCursor>,
+  timeZone: string | null,
+): Result<Transcript> {
+  const names = listUntrustedDirectory(directory, MAX_TRANSCRIPTS, budget, ({ name }) => name.endsWith('.jsonl'));
+  if (!names.ok) return names;
+  const paths: string[] = [];
+  for (const name of names.value) {
+    const subagents = subagentTranscripts(`${directory}/${name}`, budget);
+    if (!subagents.ok) return subagents;
+    paths.push(`${directory}/${name}`, ...subagents.value);
+  }
+  files.keepOnly(new Set(paths));
+  const read = (path: string): Result<Transcript> => {
+    const allowed = budget.checkPath(path);
+    if (!allowed.ok) return allowed;
+    const stat = attempt(path, () => lstatSync(path));
+    const isOlder = stat.ok && stat.value.mtimeMs < sinceMs;
+    return isOlder ? ok(NOTHING) : readTranscript(path, ownerUid, budget, files, timeZone);
+  };
+  return merge(NOTHING, paths, read, `the conversations in ${directory}`);
+}
+
+const NOTHING: Transcript = { changedAtMs: 0, scheduledRuns: [] };
+
+/** The paths of the transcripts of the subagents of a conversation. */
+function subagentTranscripts(
+  path: string,
+  budget: UserBudget,
+  listSubagents: DirectoryReader = newDirectoryReader(),
+): Result<string[]> {
   const folder = `${path.replace(/\.jsonl$/, '')}/subagents`;
-  const names = isThere(folder) ? listNames(folder, MAX_AGENTS) : ok([]);
-  if (!names.ok) return names.failure.why === 'gone' ? ok([]) : names;
-  return ok(names.value.filter((name) => name.endsWith('.jsonl')).map((name) => `${folder}/${name}`));
+  if (!mayExist(folder, budget)) return ok([]);
+  const paths = listSubagents(folder, budget, () => {
+    const names = listUntrustedDirectory(folder, MAX_SUBAGENTS, budget);
+    return names.ok
+      ? ok(names.value.filter((name) => name.endsWith('.jsonl')).map((name) => `${folder}/${name}`))
+      : names;
+  });
+  return paths.ok || paths.failure.code !== 'not-found' ? paths : ok([]);
 }
 
 const NEWLINE = 0x0a;
 
-/** Longer than all that is looked for in a line that is too long to be held. */
+/** Longer than anything that is searched for in a line that is too long to be held. */
 const OVERLAP_BYTES = 256;
 
 /**
- * Hands all whole lines on to the reader, from where it has read to; gives where the first unfinished one begins. A line that
- * is longer than a chunk (pictures) is handed on in pieces: nobody has to hold one that never ends.
+ * Feeds complete lines to the parser, from where it was read to; returns the offset of the first incomplete line. A line
+ * longer than a chunk (pictures) is fed in fragments, so that a line without an end does not have to be held.
  */
 function readLines(
-  file: ForeignFile,
-  from: Omit<TranscriptCursor, 'path' | 'version'>,
-): Pick<TranscriptCursor, 'readTo' | 'insideLine'> {
-  const { alarms } = from;
-  let { readTo, insideLine } = from;
-  while (readTo < file.stat.size) {
+  file: UntrustedFile,
+  from: Pick<TranscriptCursor, 'readTo' | 'midLine' | 'schedule'>,
+  budget: UserBudget,
+): Pick<TranscriptCursor, 'readTo' | 'midLine' | 'isPartial'> {
+  const { schedule } = from;
+  let { readTo, midLine } = from;
+  // What an ordinary conversation adds between two sweeps is read in any case: a long one must not hold up the others.
+  const isShort = file.stat.size - readTo <= SHORT_REST_BYTES;
+  const isExhausted = isShort ? budget.exhausted : budget.readAheadExhausted;
+  let isOver = false;
+  const step = (): void => {
     const chunk = file.read(readTo, CHUNK_BYTES);
-    const end = (insideLine ? chunk.indexOf(NEWLINE) : chunk.lastIndexOf(NEWLINE)) + 1;
+    const end = (midLine ? chunk.indexOf(NEWLINE) : chunk.lastIndexOf(NEWLINE)) + 1;
     if (end > 0) {
-      if (insideLine) alarms.readPiece(chunk.subarray(0, end));
-      else alarms.read(chunk.subarray(0, end));
-      insideLine = false;
-      readTo += end;
+      if (midLine) schedule.feedFragment(chunk.subarray(0, end));
+      readTo += midLine ? end : schedule.read(chunk.subarray(0, end), isExhausted);
+      midLine = false;
+      isOver = schedule.overflowed();
     } else if (chunk.length < CHUNK_BYTES) {
-      break;
+      isOver = true;
     } else {
-      alarms.readPiece(chunk);
-      insideLine = true;
+      schedule.feedFragment(chunk);
+      midLine = true;
       readTo += CHUNK_BYTES - OVERLAP_BYTES;
     }
+  };
+  while (readTo < file.stat.size && !isOver) {
+    if (isExhausted()) return { readTo, midLine, isPartial: true };
+    if (isShort) step();
+    else budget.readAhead(step);
   }
-  return { readTo, insideLine };
+  return { readTo, midLine, isPartial: false };
 }

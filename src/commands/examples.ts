@@ -1,30 +1,41 @@
 import type { Command } from 'commander';
 
-/** A command line that is worth knowing, and what it is good for. */
+/** A command line and its purpose. */
 export type Example = { readonly line: string; readonly what: string };
 
-/** Examples of every command, by its name; --help and the man page show the same. */
+/** Examples by command name, shown by --help and in the man page. */
 export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
-  run: [{ line: 'clay-reaper run --dry-run', what: 'watch for a day what it would end' }],
+  run: [{ line: 'clay-reaper run --dry-run', what: 'log what it would end' }],
   cleanup: [
-    { line: 'clay-reaper cleanup --dry-run', what: 'what would be ended, and what would come back' },
-    { line: 'clay-reaper cleanup --yes --json', what: 'end it, from a script' },
+    { line: 'clay-reaper cleanup --dry-run', what: 'show what would be ended and the memory that would return' },
+    { line: 'clay-reaper cleanup --yes --json', what: 'end them from a script' },
   ],
   status: [
-    { line: 'clay-reaper status', what: 'what is there, and why it is kept or ended' },
-    { line: 'clay-reaper status --watch', what: 'the same, as it changes' },
+    { line: 'clay-reaper status', what: 'show every process and why it is kept or ended' },
+    { line: 'clay-reaper status --watch', what: 'the same, refreshed every 2 s' },
   ],
-  explain: [{ line: 'clay-reaper explain 4711', what: 'why process 4711 is not ended, or is' }],
-  history: [{ line: 'clay-reaper history --since 30d', what: 'what the last month has given back' }],
+  explain: [{ line: 'clay-reaper explain 4711', what: 'show why process 4711 is or is not ended' }],
+  history: [{ line: 'clay-reaper history --since 30d', what: 'show the last 30 days' }],
   config: [
-    { line: 'clay-reaper config', what: 'every setting, and where its value is from' },
-    { line: 'clay-reaper config --check new.toml', what: 'try a file before it is put in place' },
+    { line: 'clay-reaper config', what: 'show every setting and its source' },
+    { line: 'clay-reaper config --check new.toml', what: 'check a file before it is used' },
   ],
-  install: [{ line: 'sudo clay-reaper install --now', what: 'install the service, and start it' }],
-  uninstall: [{ line: 'sudo clay-reaper uninstall --purge', what: 'remove the service, its settings and history' }],
+  doctor: [
+    { line: 'clay-reaper doctor', what: 'check this machine' },
+    { line: 'sudo clay-reaper doctor --json', what: 'the same for a bug report' },
+  ],
+  completion: [
+    { line: 'clay-reaper completion bash', what: 'for ~/.bashrc: source <(clay-reaper completion bash)' },
+    { line: 'clay-reaper completion zsh', what: 'for ~/.zshrc, in the same way' },
+    { line: 'clay-reaper completion fish', what: 'for ~/.config/fish/completions/clay-reaper.fish' },
+  ],
+  install: [{ line: 'sudo clay-reaper install --now', what: 'install the service and start it' }],
+  uninstall: [
+    { line: 'sudo clay-reaper uninstall --purge', what: 'remove the service, its configuration and the history' },
+  ],
 };
 
-/** Adds its examples to the help of a command. */
+/** Adds the examples of a command to its --help. */
 export function withExamples(command: Command): Command {
   const examples = EXAMPLES[command.name()] ?? [];
   return command.addHelpText('after', () => {

@@ -1,93 +1,113 @@
+import { type Assessment, assess, assessOnce, newAssessState } from '../assess.ts';
 import { UsageError } from '../config/load.ts';
-import { keyOf } from '../judge/evidence.ts';
-import { type Judgement, judge } from '../judge/judge.ts';
-import type { Case } from '../judge/rules.ts';
-import { factsOn } from '../observe/facts.ts';
-import { type Check, whyNoCandidate } from '../observe/no-candidate.ts';
-import type { Places } from '../output/evidence-words.ts';
-import { complaints, EXIT, exitStatus, nothingFound } from '../output/exit-status.ts';
+import { ownHistoryDirectory } from '../history/record.ts';
+import { readHistory } from '../history/store.ts';
+import type { Judgement } from '../judge/judge.ts';
+import { type Check, explainNonCandidate } from '../observe/non-candidate.ts';
+import { type UsageByPid, usageSampler } from '../observe/usage.ts';
+import type { EvidenceSources } from '../report/describe-evidence.ts';
+import { endedText } from '../report/ended.ts';
+import { EXIT, exitStatus } from '../report/exit-status.ts';
 import {
-  explain as explainCase,
+  explainJudgement,
   explanationReport,
   explanationText,
   noCandidateReport,
   noCandidateText,
-} from '../output/explanation.ts';
-import { printJson, type UsageByPid } from '../output/report.ts';
-import { screenOf } from '../output/table.ts';
-import { tell } from '../output/tell.ts';
-import { watchUsage } from '../output/usage.ts';
-import { emptyState, type Look, look, lookOnce, type SweepSettings } from '../sweep.ts';
-import { settingsOf } from '../sweep-settings.ts';
-import { type CommonOptions, loadFor, thisHost } from './options.ts';
+  shortExplanationText,
+} from '../report/explain.ts';
+import { terminalStyle } from '../report/format.ts';
+import { printJson } from '../report/json.ts';
+import { noClayMessage, warnings } from '../report/messages.ts';
+import { printError } from '../report/stderr.ts';
+import type { SweepSettings } from '../sweep.ts';
+import { withLookingNotice } from './looking.ts';
+import { type CommonOptions, loadFromOptions, sweepSettings, thisProcRoot } from './options.ts';
 
-type ExplainOptions = CommonOptions & { readonly json?: boolean };
+type ExplainOptions = CommonOptions & { readonly json?: boolean; readonly verbose?: boolean };
 
-/** proc_sys_kernel(5), pid_max: no kernel gives a higher pid. */
+/** The highest pid of any kernel: proc_sys_kernel(5), pid_max. */
 const MAX_PID = 2 ** 22;
 
-/** `explain PID`: all the evidence on one process, every rule, and the verdict. Gives the exit status. */
+/** `explain PID`: all the evidence on one process, every rule, and the verdict. Returns the exit status. */
 export async function explain(pidText: string, options: ExplainOptions): Promise<number> {
-  const pid = /^\d{1,7}$/.test(pidText) ? Number(pidText) : 0;
-  if (pid < 1 || pid > MAX_PID)
-    throw new UsageError(
-      `explain wants the pid of a process, a number from 1 to ${MAX_PID}, not ${JSON.stringify(pidText)}`,
-    );
-  const settings = settingsOf(thisHost(), loadFor(options));
-  const first = await look(settings, emptyState());
-  // Without a second look there is no CPU use; what is no candidate is not waited for.
+  const pid = parsePid(pidText);
+  const settings = sweepSettings(thisProcRoot(), loadFromOptions(options));
+  const first = await assess(settings, newAssessState(settings.procRoot));
+  // CPU takes a second sweep to measure; a process that is no candidate need not wait for it.
   if (!judgementOf(first, pid)) return explainNoCandidate(settings, first, pid, options);
 
-  const usage = watchUsage();
-  const found = await lookOnce(settings, usage.begin, (each) => each.evidence.id.pid === pid);
-  const used = await usage.end(found);
-  const judgement = judgementOf(found, pid);
-  if (!judgement) return explainNoCandidate(settings, found, pid, options);
-  const which = caseOf(found, judgement);
-  const explanation = explainCase(which, judgement, found, placesOf(settings, found, judgement, used));
-  if (options.json) printJson(explanationReport(explanation, pid, found, used));
-  else process.stdout.write(`${explanationText(explanation, judgement, screenOf(process.stdout))}\n`);
-  for (const complaint of complaints(found)) tell(complaint);
-  return exitStatus(found);
+  const usage = usageSampler();
+  const assessment = await withLookingNotice((onWait) =>
+    assessOnce(settings, {
+      afterFirst: usage.begin,
+      onWait,
+      isRelevant: ({ evidence }) => evidence.id.pid === pid,
+    }),
+  );
+  const used = await usage.end(assessment);
+  const judgement = judgementOf(assessment, pid);
+  if (!judgement) return explainNoCandidate(settings, assessment, pid, options);
+  const explanation = explainJudgement(judgement, assessment, sourcesOf(settings, assessment, judgement, used));
+  if (options.json) printJson(explanationReport(explanation, pid, assessment, used));
+  else
+    process.stdout.write(
+      `${(options.verbose ? explanationText : shortExplanationText)(explanation, judgement, terminalStyle(process.stdout))}\n`,
+    );
+  for (const warning of warnings(assessment)) printError(warning);
+  return exitStatus(assessment);
 }
 
-const judgementOf = (found: Look, pid: number): Judgement | undefined =>
-  found.judgements.find((each) => each.evidence.id.pid === pid);
-
-/** The case that a judgement was made of: judging is pure, so it can be done again. */
-function caseOf(found: Look, { evidence }: Judgement): Case {
-  const { cases } = judge(found.evidence, found.watchesBefore, found.limits, found.at);
-  const which = cases.get(keyOf(evidence.id));
-  if (!which) throw new Error(`claude ${evidence.id.pid} was judged without a case`);
-  return which;
+function parsePid(text: string): number {
+  const pid = /^\d{1,7}$/.test(text) ? Number(text) : 0;
+  if (pid >= 1 && pid <= MAX_PID) return pid;
+  throw new UsageError(`explain needs a process id, a number from 1 to ${MAX_PID}, not ${JSON.stringify(text)}`);
 }
 
-function placesOf({ host }: SweepSettings, found: Look, { evidence }: Judgement, used: UsageByPid): Places {
-  const facts = factsOn(found.facts, evidence.id);
+const judgementOf = (assessment: Assessment, pid: number): Judgement | undefined =>
+  assessment.judgements.find(({ evidence }) => evidence.id.pid === pid);
+
+function sourcesOf(
+  { procRoot }: SweepSettings,
+  assessment: Assessment,
+  { evidence }: Judgement,
+  used: UsageByPid,
+): EvidenceSources {
+  const last = assessment.cache.lastSources(evidence.id);
   const { clay } = evidence;
-  const daemon = found.clays.find((each) => clay.state !== 'dead' && each.daemon.pid === clay.pid)?.daemon;
+  const probe = assessment.clays.find(({ daemon }) => clay.state !== 'dead' && daemon.pid === clay.pid);
   return {
-    procRoot: host.procRoot,
-    environment: facts?.environment ?? null,
-    transcript: facts?.transcriptPath ?? null,
-    clay: daemon?.socketPath ?? clay.home,
+    procRoot,
+    environment: last?.environment ?? null,
+    transcript: last?.transcriptPath ?? null,
+    clay: probe?.daemon.socketPath ?? clay.home,
     usage: used.get(evidence.id.pid) ?? null,
   };
 }
 
-function explainNoCandidate({ host }: SweepSettings, found: Look, pid: number, { json }: ExplainOptions): number {
-  const checks = whyNoCandidate(host, found, pid);
+function explainNoCandidate(
+  { procRoot }: SweepSettings,
+  assessment: Assessment,
+  pid: number,
+  { json }: ExplainOptions,
+): number {
+  const checks = explainNonCandidate(procRoot, assessment, pid);
   if (!checks.ok) {
-    const why = checks.failure.why === 'gone' ? `there is no process with pid ${pid}` : checks.failure.detail;
-    if (json) printJson(noCandidateReport(pid, why, [], found.at.wallMs));
-    tell(why);
-    return EXIT.notGone;
+    const isGone = checks.failure.code === 'not-found';
+    const why = isGone ? `there is no process with pid ${pid}` : checks.failure.detail;
+    const ended = isGone
+      ? (readHistory(ownHistoryDirectory()).records.findLast((row) => row.pid === pid) ?? null)
+      : null;
+    if (json) printJson({ ...noCandidateReport(pid, why, [], assessment.at.wallMs), ended });
+    else if (ended) process.stdout.write(`${endedText(ended, terminalStyle(process.stdout))}\n`);
+    printError(why);
+    return EXIT.failed;
   }
   const why = firstFailed(checks.value);
-  if (json) printJson(noCandidateReport(pid, why, checks.value, found.at.wallMs));
-  else process.stdout.write(`${noCandidateText(pid, why, checks.value, screenOf(process.stdout))}\n`);
-  const exit = exitStatus(found);
-  for (const complaint of exit === EXIT.nothingFound ? [nothingFound(found)] : complaints(found)) tell(complaint);
+  if (json) printJson(noCandidateReport(pid, why, checks.value, assessment.at.wallMs));
+  else process.stdout.write(`${noCandidateText(pid, why, checks.value, terminalStyle(process.stdout))}\n`);
+  const exit = exitStatus(assessment);
+  for (const line of exit === EXIT.noClay ? [noClayMessage(assessment)] : warnings(assessment)) printError(line);
   return exit;
 }
 

@@ -1,35 +1,50 @@
-import { existsSync } from 'node:fs';
-import { DURATION_FORM, parseDuration } from '../config/duration.ts';
+import { lstatSync } from 'node:fs';
 import { UsageError } from '../config/load.ts';
-import { EXIT } from '../output/exit-status.ts';
-import { historyReport, historyText } from '../output/history.ts';
-import { printJson } from '../output/report.ts';
-import { screenOf } from '../output/table.ts';
-import { tell } from '../output/tell.ts';
-import { historyDirectory, readHistory } from '../service/history.ts';
+import { ownHistoryDirectory } from '../history/record.ts';
+import { parseSince, SINCE_HELP } from '../history/since.ts';
+import { historyDirectory, readHistory } from '../history/store.ts';
+import { EXIT } from '../report/exit-status.ts';
+import { terminalStyle } from '../report/format.ts';
+import { historyReport, historyText, trialReport, trialText } from '../report/history.ts';
+import { printJson } from '../report/json.ts';
+import { afterHistory } from '../report/next-steps.ts';
+import { printError } from '../report/stderr.ts';
 
-type HistoryOptions = { readonly since?: string; readonly json?: boolean };
+type HistoryOptions = { readonly since?: string; readonly trial?: boolean; readonly json?: boolean };
 
-/** Where the system service keeps its history, which only root can read. */
-const SYSTEM_DIRECTORY = historyDirectory({}, 0);
-
-/** `history`: what was reaped, when, and how much memory came back. Gives the exit status. */
+/** `history`: the processes that were ended, or that a trial would have ended. Returns the exit status. */
 export function history(options: HistoryOptions): number {
-  const since = options.since ?? '7d';
-  const backMs = parseDuration(since);
-  if (backMs === null) throw new UsageError(`--since must be ${DURATION_FORM}, not ${JSON.stringify(since)}`);
-  const directory = historyDirectory(process.env, process.geteuid?.() ?? -1);
-  const { records, problem } = readHistory(directory);
-  const report = historyReport(records, { atMs: Date.now(), backMs, directory, problem: problem ?? null });
-  if (options.json) printJson(report);
-  else process.stdout.write(`${historyText(report, since, screenOf(process.stdout))}\n`);
-  if (problem !== undefined) tell(problem);
-  else if (records.length === 0 && hasAnother(directory)) {
-    tell(`the history in ${directory} is yours; that of the system service is in ${SYSTEM_DIRECTORY}: ask as root`);
+  const atMs = Date.now();
+  const since = parseSince(options.since ?? '7d', atMs);
+  if (since === null) throw new UsageError(`--since must be ${SINCE_HELP}, not ${JSON.stringify(options.since)}`);
+  const directory = ownHistoryDirectory();
+  const { records, problem, unreadableLines } = readHistory(directory, { kind: options.trial ? 'trial' : 'history' });
+  const query = { atMs, sinceMs: since.sinceMs, directory, problem: problem ?? null, unreadableLines };
+  const style = terminalStyle(process.stdout);
+  if (options.trial) {
+    const report = trialReport(records, query);
+    if (options.json) printJson(report);
+    else process.stdout.write(`${trialText(report, since.period, style)}\n`);
+  } else {
+    const report = historyReport(records, query);
+    if (options.json) printJson(report);
+    else process.stdout.write(`${historyText(report, since.period, style)}\n`);
   }
-  return problem === undefined ? EXIT.done : EXIT.notGone;
+  if (!options.json && process.stdout.isTTY) process.stdout.write(`${afterHistory(records.length === 0)}\n`);
+  if (problem !== undefined) printError(problem);
+  const hint = records.length === 0 ? systemHistoryHint(process.env, process.geteuid?.() ?? -1) : null;
+  if (hint !== null) printError(hint);
+  return problem === undefined ? EXIT.ok : EXIT.failed;
 }
 
-/** Whether somebody who asks for their own history may mean that of the system service. */
-const hasAnother = (directory: string): boolean =>
-  process.geteuid?.() !== 0 && directory !== SYSTEM_DIRECTORY && existsSync(SYSTEM_DIRECTORY);
+/**
+ * Where a user whose own history is empty finds the one of the system service; null if there is none or they have asked for a
+ * certain directory (STATE_DIRECTORY). `root`: the root directory.
+ */
+export function systemHistoryHint(env: NodeJS.ProcessEnv, euid: number, root = '/'): string | null {
+  if (euid === 0 || env.STATE_DIRECTORY) return null;
+  const system = historyDirectory({}, 0, root);
+  // With DynamicUser=, it is a symbolic link into a directory that only root can enter: lstat does not follow it.
+  if (lstatSync(system, { throwIfNoEntry: false }) === undefined) return null;
+  return `this is the history of what you ended yourself; for that of the system service, run "sudo clay-reaper history"`;
+}

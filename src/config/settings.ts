@@ -1,16 +1,17 @@
 import * as v from 'valibot';
-import { DURATION_FORM, parseDuration } from './duration.ts';
+import { DURATION_HELP, parseDuration } from './duration.ts';
+import { LOG_LEVELS } from './log-levels.ts';
 
-/** The longest time that Node's timers take (2^31 ms), which is as good as never for any of these. */
+/** Just below the longest delay that Node's timers accept, 2^31 ms. */
 const MAX_MS = 24 * 24 * 3600 * 1000;
 
-function duration(minMs: number, allowed: string, words: Readonly<Record<string, number>> = {}) {
+function duration(minMs: number, expects: string, words: Readonly<Record<string, number>> = {}) {
   return v.pipe(
-    v.string(allowed),
+    v.string(expects),
     v.rawTransform<string, number>(({ dataset, addIssue, NEVER }) => {
       const value = words[dataset.value] ?? parseDuration(dataset.value);
       if (value !== null && value >= minMs && (value <= MAX_MS || value === Number.POSITIVE_INFINITY)) return value;
-      addIssue({ message: allowed });
+      addIssue({ message: expects });
       return NEVER;
     }),
   );
@@ -18,7 +19,7 @@ function duration(minMs: number, allowed: string, words: Readonly<Record<string,
 
 const NEVER = { never: Number.POSITIVE_INFINITY };
 
-/** Environment and command line know only text: these make of it what TOML would have given. */
+/** Converts the text of a variable or an option to the value that TOML would have; text that does not fit is left to the check. */
 const fromText = {
   asIs: (text: string): unknown => text,
   number: (text: string): unknown => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text),
@@ -32,166 +33,194 @@ const fromText = {
   list: (text: string): unknown =>
     text
       .split(',')
-      .map((each) => each.trim())
-      .filter((each) => each !== ''),
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ''),
 };
 
-/** One setting: its key, default as it would stand in the file, what is allowed, and what it means. */
+/** One setting; its default is written as in the file. */
 type Setting<T> = {
   readonly default: unknown;
   readonly schema: v.GenericSchema<unknown, T>;
-  /** What is allowed, in words that follow "must be". */
-  readonly allowed: string;
+  /** What is allowed, to follow "must be". */
+  readonly expects: string;
   readonly fromText: (text: string) => unknown;
   readonly meaning: string;
 };
 
 function setting<T>(
   defaultValue: unknown,
-  allowed: string,
-  schema: (allowed: string) => v.GenericSchema<unknown, T>,
+  expects: string,
+  schema: (expects: string) => v.GenericSchema<unknown, T>,
   kind: keyof typeof fromText,
   meaning: string,
 ): Setting<T> {
-  return { default: defaultValue, schema: schema(allowed), allowed, fromText: fromText[kind], meaning };
+  return { default: defaultValue, schema: schema(expects), expects, fromText: fromText[kind], meaning };
 }
 
-const positiveDuration = `${DURATION_FORM}, at least 100ms`;
-const orNever = `${DURATION_FORM}, or "never"`;
-const wholeNumber = (min: number) => (allowed: string) =>
-  v.pipe(v.number(allowed), v.integer(allowed), v.minValue(min, allowed), v.maxValue(1_000_000, allowed));
-const percent = (allowed: string) =>
-  v.pipe(v.number(allowed), v.finite(allowed), v.minValue(0, allowed), v.maxValue(100, allowed));
-const listOfText = (allowed: string) => v.array(v.pipe(v.string(allowed), v.minLength(1, allowed)), allowed);
-const unsettable = <T>(schema: v.GenericSchema<unknown, T>): v.GenericSchema<unknown, T | null> => v.nullable(schema);
+const positiveDuration = `${DURATION_HELP}, at least 100ms`;
+const durationOrNever = `${DURATION_HELP}, or "never"`;
+const wholeNumber = (min: number) => (expects: string) =>
+  v.pipe(v.number(expects), v.integer(expects), v.minValue(min, expects), v.maxValue(1_000_000, expects));
+const percent = (expects: string) =>
+  v.pipe(v.number(expects), v.finite(expects), v.minValue(0, expects), v.maxValue(100, expects));
+const listOfText = (expects: string) => v.array(v.pipe(v.string(expects), v.minLength(1, expects)), expects);
+// "~" and relative paths would be resolved by the service, whose home and working directory are others than the administrator's.
+const listOfDirectories = (expects: string) => v.array(v.pipe(v.string(expects), v.startsWith('/', expects)), expects);
+const listOfUuids = (expects: string) => v.array(v.pipe(v.string(expects), v.uuid(expects)), expects);
+const nullable = <T>(schema: v.GenericSchema<unknown, T>): v.GenericSchema<unknown, T | null> => v.nullable(schema);
 
-/** The one table of settings; file, environment, options, checks and documentation are all made from it. */
+/** The one table of settings: file, environment, options, checks and documentation all follow from it. */
 export const SETTINGS = {
   poll_interval: setting(
     '30s',
     positiveDuration,
-    (allowed) => duration(100, allowed),
+    (expects) => duration(100, expects),
     'asIs',
     'Time between two sweeps.',
   ),
   grace_period: setting(
     '5m',
-    DURATION_FORM,
-    (allowed) => duration(0, allowed),
+    DURATION_HELP,
+    (expects) => duration(0, expects),
     'asIs',
-    'How long a superseded, deleted or abandoned process has to be idle without a break.',
+    'How long a superseded, deleted or abandoned process must be idle without interruption before it is ended.',
   ),
   parked_after: setting(
     '30m',
-    orNever,
-    (allowed) => duration(0, allowed, NEVER),
+    durationOrNever,
+    (expects) => duration(0, expects, NEVER),
     'asIs',
-    'The same for a parked one, whose conversation is still open in Clay.',
+    'The same for a parked process, whose conversation is still open in Clay.',
   ),
   max_parked: setting(
     null,
     'a whole number, 0 or more',
-    (allowed) => unsettable(wholeNumber(0)(allowed)),
+    (expects) => nullable(wholeNumber(0)(expects)),
     'number',
-    'Of the parked processes of a Clay beyond this many, those idle longest wait only grace_period. Unset: no such limit.',
+    'Maximum number of parked processes per Clay that wait for parked_after; the others, those idle longest, wait only for grace_period. Not set: no limit.',
   ),
   kill_after: setting(
     '30s',
-    DURATION_FORM,
-    (allowed) => duration(0, allowed),
+    DURATION_HELP,
+    (expects) => duration(0, expects),
     'asIs',
-    'Time from SIGTERM to SIGKILL; longer than your longest SessionEnd hook.',
+    'Time from SIGTERM to SIGKILL. Set it longer than your longest SessionEnd hook.',
   ),
   min_age: setting(
     '1m',
-    DURATION_FORM,
-    (allowed) => duration(0, allowed),
+    DURATION_HELP,
+    (expects) => duration(0, expects),
     'asIs',
-    'Younger processes are never touched.',
+    'Processes younger than this are never ended.',
   ),
   cpu_idle_below: setting(
-    1.0,
+    5.0,
     'a number of percent from 0 to 100',
     percent,
     'number',
-    'Percent of one core below which a process counts as idle.',
+    'Percent of one core below which a process counts as idle. Each of its children, with everything below it, may use twice as much.',
   ),
   stale_connection_after: setting(
     '1h',
-    orNever,
-    (allowed) => duration(0, allowed, NEVER),
+    durationOrNever,
+    (expects) => duration(0, expects, NEVER),
     'asIs',
-    "A TCP connection that was the very same for this long, with nothing else going on, is an MCP server's event stream and no longer counts.",
+    'A TCP connection unchanged for this long while nothing else is active is treated as an MCP event stream and ignored. So are connections made anew to the same address, if the files of the conversation are unchanged for as long.',
   ),
   max_kills_per_sweep: setting(
     100,
     'a whole number, 1 or more',
     wholeNumber(1),
     'number',
-    'At most so many processes are ended in one sweep.',
+    'Maximum number of processes to end per sweep.',
   ),
   clay_home: setting(
     [],
-    'a list of directories',
-    listOfText,
+    'a list of absolute directories',
+    listOfDirectories,
     'list',
-    'Clay homes to look at, and no others. Empty: they are found.',
+    'Clay homes to look at, and no others. Empty: clay-reaper finds them.',
   ),
   dry_run: setting(
     false,
     'true or false',
-    (allowed) => v.boolean(allowed),
+    (expects) => v.boolean(expects),
     'boolean',
-    'Only log what would be reaped.',
+    'Only report what would be ended.',
   ),
   'protect.projects': setting(
     [],
     'a list of project slugs or paths',
     listOfText,
     'list',
-    'Projects whose processes are never touched.',
+    'Projects whose processes are never ended.',
   ),
   'protect.sessions': setting(
     [],
-    'a list of session ids',
+    'a list of session ids (UUIDs)',
+    listOfUuids,
+    'list',
+    'Conversations whose processes are never ended.',
+  ),
+  'trust.packages': setting(
+    [],
+    'a list of package names',
     listOfText,
     'list',
-    'Conversations whose processes are never touched.',
+    "Packages whose daemon counts as Clay's, beside clay-server: forks of Clay that are installed under another name.",
   ),
   'pressure.some_avg10': setting(
     null,
     'a number of percent from 0 to 100',
-    (allowed) => unsettable(percent(allowed)),
+    (expects) => nullable(percent(expects)),
     'number',
-    'When tasks were stalled for memory for so many percent of the last 10 s (/proc/pressure/memory), the shorter waits below hold. 20 if only another key of this table is given; off if none is.',
+    'Memory pressure from which the shorter waits below apply: the percentage of the last 10 s in which tasks stalled for memory (/proc/pressure/memory). 20 if only another key of this table is set; off if none is.',
   ),
   'pressure.grace_period': setting(
     '30s',
-    DURATION_FORM,
-    (allowed) => duration(0, allowed),
+    DURATION_HELP,
+    (expects) => duration(0, expects),
     'asIs',
     'grace_period under memory pressure.',
   ),
   'pressure.parked_after': setting(
     '2m',
-    orNever,
-    (allowed) => duration(0, allowed, NEVER),
+    durationOrNever,
+    (expects) => duration(0, expects, NEVER),
     'asIs',
     'parked_after under memory pressure.',
   ),
   'metrics.textfile': setting(
     '',
     'a path',
-    (allowed) => v.string(allowed),
+    (expects) => v.string(expects),
     'asIs',
-    "File for node_exporter's textfile collector; a relative path lies in the service's runtime directory. Empty: none.",
+    "File for node_exporter's textfile collector; a relative path is below the service's runtime directory. Empty: none.",
+  ),
+  'hooks.on_reaped': setting(
+    '',
+    'an absolute path, or "" for none',
+    (expects) =>
+      v.pipe(
+        v.string(expects),
+        v.check((path) => path === '' || path.startsWith('/'), expects),
+      ),
+    'asIs',
+    'Program to run after a process was ended, without arguments; variables REAPED_* describe the process. Empty: none.',
   ),
   'log.level': setting(
     'info',
     'trace, debug, info, warn, error, fatal or silent',
-    (allowed) => v.picklist(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], allowed),
+    (expects) => v.picklist(LOG_LEVELS, expects),
     'asIs',
-    'What to log.',
+    'The least severe messages that are logged.',
+  ),
+  'log.format': setting(
+    'auto',
+    'text, json or auto',
+    (expects) => v.picklist(['text', 'json', 'auto'], expects),
+    'asIs',
+    'Sentences (text) or one JSON object per line with all fields (json). auto: text on a terminal and under systemd, else json.',
   ),
 } as const;
 

@@ -1,52 +1,64 @@
 import { createHash } from 'node:crypto';
 
-/** What a unit starts: absolute paths. `perl` is null where there is none: the notify socket is then served the other way. */
-export type StartCommand = {
-  readonly perl: string | null;
-  readonly notifyFd: string;
-  readonly node: string;
-  readonly program: string;
-};
+/** The parts of the start command, absolute paths. */
+export type StartCommand = { readonly node: string; readonly program: string };
 
-/** What a file is to `install`: not there, as it was written, changed since, or written by someone else (a link, too). */
-export type Origin = 'missing' | 'ours' | 'edited' | 'foreign';
+/** The origin of an installed file: missing, unchanged since `install`, edited since, or not from `install` (as any link). */
+export type Provenance = 'missing' | 'ours' | 'edited' | 'foreign';
 
 const EXEC_START = /^ExecStart=.*$/m;
+const EXEC_RELOAD_CHECK = /^ExecReload=.* config --check$/m;
 const NODE_OPTION = / (--\S+)/g;
-const MARK = /^# Written by "clay-reaper install"; SHA-256 of what follows: ([0-9a-f]{64})\n/;
+const CHECKSUM_HEADER = /^# Written by "clay-reaper install"; SHA-256 of what follows: ([0-9a-f]{64})\n/;
 
-/** A unit made from its template: the V8 options of the template's start command, and the paths of this machine. */
-export function renderUnit(template: string, command: StartCommand): string {
+/** The first release that knows all that the templates use; older ones log a warning with each daemon-reload. */
+const CURRENT_SYSTEMD = 254;
+
+const RESTART_DELAY = /^(?:# .*systemd 254.*\n)?Restart(?:Steps|MaxDelaySec)=.*\n/gm;
+const OWN_NOTIFICATIONS = /^(?:# .*\n)*NotifyAccess=main\nOpenFile=.*\n/m;
+const NOTIFICATIONS_BY_CHILD = `# The service notifies through systemd-notify, which is a child process.
+NotifyAccess=all
+`;
+
+/** A template for a systemd before {@link CURRENT_SYSTEMD}. */
+const forOlderSystemd = (template: string): string =>
+  template.replace(RESTART_DELAY, '').replace(OWN_NOTIFICATIONS, NOTIFICATIONS_BY_CHILD);
+
+/**
+ * Renders a unit template for this machine: replaces the paths of ExecStart=, whose V8 options it keeps, and of the check in
+ * ExecReload=, and does without what `systemdVersion` does not know; null: an unknown version.
+ */
+export function renderUnit(template: string, command: StartCommand, systemdVersion: number | null): string {
   const options = [...(EXEC_START.exec(template)?.[0] ?? '').matchAll(NODE_OPTION)].map(([, option]) => option);
-  const launcher = command.perl === null ? [] : [command.perl, command.notifyFd];
-  const words = [...launcher, command.node, ...options, command.program, 'run'];
-  const start = words.map((word, index) => quoteWord(word ?? '', index === 0)).join(' ');
-  const unit = template.replace(EXEC_START, () => `ExecStart=${start}`);
-  // See src/service/notify.ts: messages then come from a child process.
-  return command.perl === null ? unit.replace(/^NotifyAccess=main$/m, 'NotifyAccess=all') : unit;
+  const words = [command.node, ...options, command.program, 'run'];
+  const start = words.map((word) => quoteWord(word ?? '')).join(' ');
+  const check = [command.node, command.program].map(quoteWord).join(' ');
+  const known = systemdVersion !== null && systemdVersion >= CURRENT_SYSTEMD ? template : forOlderSystemd(template);
+  return known
+    .replace(EXEC_START, () => `ExecStart=/usr/bin/env ${start}`)
+    .replace(EXEC_RELOAD_CHECK, () => `ExecReload=/usr/bin/env ${check} config --check`);
 }
 
 /**
- * A word of a command line in a unit: systemd.service(5), "Command lines"; specifiers (`%`) are of systemd.unit(5).
- * In the program's own path `$` is nothing special, in all other words it is.
+ * Quotes one word of ExecStart=: systemd.service(5), "Command lines"; `%` starts a specifier, systemd.unit(5).
+ * systemd expands `$` in every word but the first, which is always /usr/bin/env.
  */
-export function quoteWord(word: string, isProgram: boolean): string {
-  const escaped = word.replace(/[\\"]/g, '\\$&').replaceAll('%', '%%');
-  const literal = isProgram ? escaped : escaped.replaceAll('$', '$$$$');
-  return /^[\w@%+=:,./-]+$/.test(literal) ? literal : `"${literal}"`;
+export function quoteWord(word: string): string {
+  const escaped = word.replace(/[\\"]/g, '\\$&').replaceAll('%', '%%').replaceAll('$', '$$$$');
+  return /^[\w@%+=:,./-]+$/.test(escaped) ? escaped : `"${escaped}"`;
 }
 
-/** The text with a first line that tells later whether it was edited. */
-export function withMark(text: string): string {
+/** Adds a first line with a checksum, from which {@link provenanceOf} finds out later whether the text was edited. */
+export function withChecksum(text: string): string {
   return `# Written by "clay-reaper install"; SHA-256 of what follows: ${sha256(text)}\n${text}`;
 }
 
-/** Whose text it is; null: there is no file. */
-export function originOf(text: string | null): Origin {
+/** The provenance of a file with this text; null: there is no file. */
+export function provenanceOf(text: string | null): Provenance {
   if (text === null) return 'missing';
-  const mark = MARK.exec(text);
-  if (mark === null) return 'foreign';
-  return sha256(text.slice(mark[0].length)) === mark[1] ? 'ours' : 'edited';
+  const header = CHECKSUM_HEADER.exec(text);
+  if (header === null) return 'foreign';
+  return sha256(text.slice(header[0].length)) === header[1] ? 'ours' : 'edited';
 }
 
 function sha256(text: string): string {

@@ -1,69 +1,97 @@
 import type { Evidence } from './evidence.ts';
-import type { Now } from './limits.ts';
+import type { Clock } from './policy.ts';
 
-/** File times and the clock are not read at the same moment; times ahead by less than this are now. */
-const CLOCK_SLACK_MS = 2_000;
+/** File times and the clock are not read at the same moment: a time ahead by less than this counts as now. */
+const CLOCK_TOLERANCE_MS = 2_000;
 
-/** A time at which something last happened in a conversation, and where it is written. */
-export type Happening = { readonly what: string; readonly atMs: number };
+/** A file that shows when something last happened in a conversation, and that time. */
+export type Activity = { readonly what: string; readonly atMs: number };
 
-/** Where it is written down when something last happened; it outlives a restart of the service. */
-const WRITTEN: readonly { readonly what: string; readonly atMs: (evidence: Evidence) => number | null }[] = [
+/** The files that show when something last happened; they outlive a restart of the service. */
+const ACTIVITY_SOURCES: readonly { readonly what: string; readonly atMs: (evidence: Evidence) => number | null }[] = [
   { what: 'the status in its session file', atMs: ({ statusUpdatedAtMs }) => statusUpdatedAtMs },
   { what: 'its journal in Clay', atMs: ({ journal }) => (journal.state === 'found' ? journal.changedAtMs : null) },
   { what: 'its transcript', atMs: ({ transcriptChangedAtMs }) => transcriptChangedAtMs },
 ];
 
-/** What is written down of when something last happened. */
-export const happenings = (evidence: Evidence): Happening[] =>
-  WRITTEN.flatMap(({ what, atMs }) => {
+/** When something last happened, by each file that shows it. */
+export function recordedActivity(evidence: Evidence): Activity[] {
+  const activity: Activity[] = [];
+  for (const { what, atMs } of ACTIVITY_SOURCES) {
     const at = atMs(evidence);
-    return at === null ? [] : [{ what, atMs: at }];
-  });
-
-/** The latest of {@link happenings}; null if there is none. */
-function lastHappeningMs(evidence: Evidence): number | null {
-  let last: number | null = null;
-  WRITTEN.forEach(({ atMs }) => {
-    const at = atMs(evidence);
-    if (at !== null && (last === null || at > last)) last = at;
-  });
-  return last;
+    if (at !== null) activity.push({ what, atMs: at });
+  }
+  return activity;
 }
 
-/** The happenings that lie in the future: a clock was set, and no idle time can be told from them. */
-export function futureHappenings(evidence: Evidence, now: Now): Happening[] {
-  const isFuture = (atMs: number): boolean => atMs > now.wallMs + CLOCK_SLACK_MS;
-  return isFuture(lastHappeningMs(evidence) ?? 0) ? happenings(evidence).filter(({ atMs }) => isFuture(atMs)) : [];
-}
+/** Whether a time lies in the future: then a clock was set, and no idle time follows from it. */
+const isFuture = (atMs: number, now: Clock): boolean => atMs > now.wallMs + CLOCK_TOLERANCE_MS;
+
+/** Recorded activity that lies in the future. */
+export const futureActivity = (evidence: Evidence, now: Clock): Activity[] =>
+  recordedActivity(evidence).filter(({ atMs }) => isFuture(atMs, now));
+
+/** The recorded activity that lies in the future, and since when it is unchanged. */
+export type FutureTracking = { readonly key: string; readonly sinceMs: number };
 
 /**
- * For how long nothing can have happened, by what is written down alone; ms.
- * A process that cannot be tied to its conversation has nothing written down: 0, and only time seen by us can count.
- * One whose conversation Clay has deleted may have none of it left: it cannot be idle for longer than it lives.
+ * A wall clock that was set back leaves times in the future, for as long as it was set back: a year, perhaps. Times that do
+ * not change for this long while the service observes are no activity: a program that writes to a file now gives it a time of now.
  */
-export function writtenIdleMs(evidence: Evidence, now: Now): number {
-  if (evidence.sessionId === null) return 0;
-  const last = lastHappeningMs(evidence);
-  if (last === null) return evidence.journal.state === 'missing' ? evidence.ageMs : 0;
-  return Math.max(0, now.wallMs - last);
+const FUTURE_SETTLES_AFTER_MS = 10 * 60_000;
+
+/** Continues the tracking; null if no activity lies in the future. */
+export function trackFutureActivity(
+  last: FutureTracking | null,
+  evidence: Evidence,
+  now: Clock,
+): FutureTracking | null {
+  const future = futureActivity(evidence, now);
+  if (future.length === 0) return null;
+  const key = future.map(({ what, atMs }) => `${what} ${atMs}`).join(',');
+  return { key, sinceMs: last?.key === key ? last.sinceMs : now.monotonicMs };
 }
 
-/** What the last look at a process found of its idle time. */
-export type IdleWatch = {
+/** Whether times in the future are old enough to be ignored. */
+export const isSettled = (tracked: FutureTracking | null, now: Clock): boolean =>
+  tracked !== null && now.monotonicMs - tracked.sinceMs >= FUTURE_SETTLES_AFTER_MS;
+
+/**
+ * The idle time by recorded activity alone, in ms. A process that cannot be tied to its conversation has none (0): only
+ * the time that the service itself observed can count. If Clay has deleted the conversation and no record is left, it is
+ * the age of the process. `ignoreFuture`: see {@link isSettled}.
+ */
+export function recordedIdleMs(evidence: Evidence, now: Clock, ignoreFuture = false): number {
+  return evidence.sessionId === null ? 0 : longestIdleMs(evidence, now, ignoreFuture);
+}
+
+/** The longest idle time that recorded activity allows, in ms. */
+function longestIdleMs(evidence: Evidence, now: Clock, ignoreFuture: boolean): number {
+  const activity = recordedActivity(evidence);
+  if (activity.length === 0 && evidence.journal.state !== 'missing' && evidence.sessionId !== null) return 0;
+  const times = activity.map(({ atMs }) => atMs).filter((atMs) => !ignoreFuture || !isFuture(atMs, now));
+  const idleMs = times.length === 0 ? evidence.ageMs : Math.min(...times.map((atMs) => now.wallMs - atMs));
+  return Math.max(0, wasClockSetForward(evidence, now) ? Math.min(idleMs, evidence.ageMs) : idleMs);
+}
+
+/** Whether the wall clock is ahead of the process's own start and age: then older times seem longer ago than they are. */
+const wasClockSetForward = ({ startedAtMs, ageMs }: Evidence, now: Clock): boolean =>
+  now.wallMs - ageMs > startedAtMs + CLOCK_TOLERANCE_MS;
+
+/** The idle time of a process as the previous sweep found it. */
+export type IdleTracking = {
   readonly atMs: number;
   readonly idleMs: number;
-  /** Something protected it then; it may have gone on until just before the next look. */
-  readonly wasAtWork: boolean;
+  /** A rule held then; what it saw may have gone on until just before this sweep. */
+  readonly wasProtected: boolean;
 };
 
 /**
- * The idle time at this look; ms. Between two looks it grows by what passed on the monotonic clock and by no more, so
- * that neither a clock that is set nor a night of suspension makes a process idle; what is written down can only shorten it.
+ * The idle time now, in ms. Between two sweeps it grows by at most the time that passed on the monotonic clock, so that
+ * neither a clock that is set nor a night of suspension makes a process idle; recorded activity can only shorten it.
  */
-export function idleTime(last: IdleWatch | null, evidence: Evidence, now: Now): number {
-  const writtenMs = writtenIdleMs(evidence, now);
-  if (last === null) return writtenMs;
-  const seenMs = last.wasAtWork ? 0 : last.idleMs + Math.max(0, now.monotonicMs - last.atMs);
-  return evidence.sessionId === null ? seenMs : Math.min(seenMs, writtenMs);
+export function idleTime(last: IdleTracking | null, evidence: Evidence, now: Clock, ignoreFuture = false): number {
+  if (last === null) return recordedIdleMs(evidence, now, ignoreFuture);
+  const observedMs = last.wasProtected ? 0 : last.idleMs + Math.max(0, now.monotonicMs - last.atMs);
+  return Math.min(observedMs, longestIdleMs(evidence, now, ignoreFuture));
 }

@@ -1,15 +1,17 @@
-import { fail, ok, type Result } from '../files.ts';
+import { BUDGET_EXHAUSTED, type UserBudgets } from '../fs/user-budget.ts';
 import type { Connection } from '../judge/evidence.ts';
-import { readProcLink } from '../proc/read.ts';
-import { readSocketFd, readTcpTable, readUnixInodes, type TcpSocket } from '../proc/sockets.ts';
-import type { Host } from './host.ts';
+import { readSocketFd } from '../proc/fd.ts';
+import { readTcpTable, type TcpSocket } from '../proc/net-tcp.ts';
+import { readUnixInodes } from '../proc/net-unix.ts';
+import { readProcLink } from '../proc/read-file.ts';
+import { fail, ok, type Result } from '../result.ts';
 
-/** Tells which sockets of a process are connections; one for all candidates of a look, as tables are read only once. */
-export type ConnectionTables = {
+/** Finds the connections among the sockets of processes; one for all candidates of a sweep, so that tables are read once. */
+export type ConnectionLookup = {
   /**
-   * The connections among a process's sockets. To be called only when the descriptors of all candidates are read: a
-   * table that is older than the descriptors cannot explain them all. `knownUnix`: those of its sockets that were in
-   * unix's table before; it is brought up to date, as no socket ever becomes one of another kind.
+   * The connections among a process's sockets (inodes by descriptor). Call it only when the descriptors of all candidates are
+   * read: a table that is older than the descriptors cannot explain all of them. `knownUnix`: the inodes that earlier unix
+   * tables had; it is updated, because no socket ever becomes one of another kind.
    */
   readonly connectionsOf: (
     pid: number,
@@ -23,33 +25,66 @@ export type ConnectionTables = {
 const CONNECTED = new Set([1, 2, 3, 12]);
 
 type TcpTable = Result<Map<number, TcpSocket>>;
-type Tables = { readonly unix: Result<Set<number>>; tcp: TcpTable | null; tcp6: TcpTable | null };
+type Tables = {
+  /** The process whose tables are read. */
+  readonly through: number | 'self';
+  /** The user on whose budget they are read; null: nobody. */
+  readonly payer: number | null;
+  readonly unix: Result<Set<number>>;
+  tcp: TcpTable | null;
+  tcp6: TcpTable | null;
+};
 
 /**
- * Makes the tables for one look, one set for each user in each network namespace met; `wantedSockets`: all that will be asked for,
- * which nobody wants to know while none of them is new.
- * A process can change its namespace while its table is read: so what is read through one user's says nothing of another's.
- * `cheaply`: TCP's tables are read only for a socket that is not in unix's, as they take 70 times as long. But a unix socket's
- * name can hold a line break and what looks like another row, so that before a process is ended TCP's have the last word.
+ * Makes a lookup for one sweep, with one set of tables per user and network namespace: a process can change its namespace
+ * while a table is read through it, so the tables read through one user's process say nothing about another's.
+ * The namespaces that every process lives in unless somebody made another, PID 1's and this program's own, are read once,
+ * through these two, and on no user's budget: any user can fill their tables with sockets.
+ * `wantedSockets`: all inodes that will be looked up; called only when a new socket is found.
+ * `trustUnixTable`: the TCP tables take 70 times as long as the unix table, and are read only for sockets that it does not
+ * have. The name of a unix socket can contain a line break and a forged row, so before a kill the TCP tables are always read.
  */
-export function openConnectionTables(
-  host: Host,
+export function createConnectionLookup(
+  procRoot: string,
   wantedSockets: () => ReadonlySet<number>,
-  cheaply = true,
-): ConnectionTables {
+  budgets: UserBudgets,
+  trustUnixTable = true,
+): ConnectionLookup {
   const byNamespace = new Map<string, Tables>();
-  let asked: ReadonlySet<number> | null = null;
+  let inodes: ReadonlySet<number> | null = null;
   const wanted = (): ReadonlySet<number> => {
-    asked ??= wantedSockets();
-    return asked;
+    inodes ??= wantedSockets();
+    return inodes;
+  };
+
+  /** Reads a table on the budget of a user, or without one (null). */
+  const onBudget = <T>(uid: number | null, read: (isExhausted: () => boolean) => Result<T>): Result<T> => {
+    if (uid === null) return read(() => false);
+    const budget = budgets.of(uid);
+    return budget.exhausted() ? fail('invalid', BUDGET_EXHAUSTED) : budget.run(() => read(budget.exhausted));
+  };
+
+  let shared: Map<string, number | 'self'> | null = null;
+  const sharedNamespaces = (): Map<string, number | 'self'> => {
+    if (shared) return shared;
+    shared = new Map();
+    for (const pid of ['self', 1] as const) {
+      const namespace = readProcLink(`${procRoot}/${pid}/ns/net`);
+      if (namespace.ok && !shared.has(namespace.value)) shared.set(namespace.value, pid);
+    }
+    return shared;
   };
 
   const tablesOf = (pid: number, uid: number): Result<Tables> => {
-    const namespace = readProcLink(`${host.procRoot}/${pid}/ns/net`);
+    const namespace = readProcLink(`${procRoot}/${pid}/ns/net`);
     if (!namespace.ok) return namespace;
-    const key = `${uid} ${namespace.value}`;
+    const through = sharedNamespaces().get(namespace.value) ?? pid;
+    const payer = through === pid ? uid : null;
+    const key = `${payer} ${namespace.value}`;
     const tables = byNamespace.get(key) ?? {
-      unix: readUnixInodes(host.procRoot, pid, wanted()),
+      through,
+      payer,
+      unix: onBudget(payer, (isExhausted) => readUnixInodes(procRoot, through, wanted(), isExhausted)),
       tcp: null,
       tcp6: null,
     };
@@ -57,10 +92,13 @@ export function openConnectionTables(
     return ok(tables);
   };
 
-  const connectionsOf: ConnectionTables['connectionsOf'] = (pid, sockets, uid, knownUnix = new Set()) => {
+  const tcpTableOf = ({ through, payer }: Tables, table: 'tcp' | 'tcp6'): TcpTable =>
+    onBudget(payer, (isExhausted) => readTcpTable(procRoot, through, table, wanted(), isExhausted));
+
+  const connectionsOf: ConnectionLookup['connectionsOf'] = (pid, sockets, uid, knownUnix = new Set()) => {
     const unknown: [fd: string, inode: number][] = [];
     sockets.forEach((inode, fd) => {
-      if (!cheaply || !knownUnix.has(inode)) unknown.push([fd, inode]);
+      if (!trustUnixTable || !knownUnix.has(inode)) unknown.push([fd, inode]);
     });
     if (unknown.length === 0) return ok([]);
     const tables = tablesOf(pid, uid);
@@ -68,23 +106,22 @@ export function openConnectionTables(
     const { unix } = tables.value;
     if (!unix.ok) return unix;
     for (const [, inode] of unknown) if (unix.value.has(inode)) knownUnix.add(inode);
-    const doubtful = cheaply ? unknown.filter(([, inode]) => !unix.value.has(inode)) : unknown;
-    if (doubtful.length === 0) return ok([]);
+    const unresolved = trustUnixTable ? unknown.filter(([, inode]) => !unix.value.has(inode)) : unknown;
+    if (unresolved.length === 0) return ok([]);
 
-    tables.value.tcp ??= readTcpTable(host.procRoot, pid, 'tcp', wanted());
+    tables.value.tcp ??= tcpTableOf(tables.value, 'tcp');
     const { tcp } = tables.value;
     if (!tcp.ok) return tcp;
-    if (doubtful.some(([, inode]) => !tcp.value.has(inode)))
-      tables.value.tcp6 ??= readTcpTable(host.procRoot, pid, 'tcp6', wanted());
+    if (unresolved.some(([, inode]) => !tcp.value.has(inode))) tables.value.tcp6 ??= tcpTableOf(tables.value, 'tcp6');
     const { tcp6 } = tables.value;
     if (tcp6 && !tcp6.ok) return tcp6;
     const connections = new Map<number, Connection>();
-    for (const [fd, inode] of doubtful) {
+    for (const [fd, inode] of unresolved) {
       const row = tcp.value.get(inode) ?? tcp6?.value.get(inode);
       if (row && CONNECTED.has(row.state)) connections.set(inode, { inode, local: row.local, remote: row.remote });
-      if (row || unix.value.has(inode) || !isStill(host, pid, fd, inode)) continue;
+      if (row || unix.value.has(inode) || !isSameSocket(procRoot, pid, fd, inode)) continue;
       return fail(
-        'odd',
+        'invalid',
         `descriptor ${fd} is a socket (inode ${inode}) that is neither unix nor TCP, or is just being opened`,
       );
     }
@@ -94,8 +131,8 @@ export function openConnectionTables(
   return { connectionsOf };
 }
 
-/** Whether a descriptor still is that socket; one that was closed meanwhile is rightly in no table. */
-function isStill(host: Host, pid: number, fd: string, inode: number): boolean {
-  const now = readSocketFd(host.procRoot, pid, fd);
-  return now.ok ? now.value === inode : now.failure.why !== 'gone';
+/** Whether a descriptor is still the same socket. One that was closed meanwhile is in no table. */
+function isSameSocket(procRoot: string, pid: number, fd: string, inode: number): boolean {
+  const now = readSocketFd(procRoot, pid, fd);
+  return now.ok ? now.value === inode : now.failure.code !== 'not-found';
 }

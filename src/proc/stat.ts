@@ -1,5 +1,11 @@
-import { fail, ok, type Result } from '../files.ts';
-import { readProcRecord } from './read.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { readSingleRead } from './read-file.ts';
+
+/**
+ * Ticks are of 10 ms on every architecture that Node runs on: the kernel counts in USER_HZ, which is 100
+ * (include/asm-generic/param.h; only alpha and ia64 had 1024). It is what sysconf(3) gives as _SC_CLK_TCK.
+ */
+export const MS_PER_TICK = 10;
 
 /** What /proc/PID/stat says (proc_pid_stat(5)); only the fields that are used. */
 export type Stat = {
@@ -19,17 +25,16 @@ export type Stat = {
   readonly threads: number;
   /** When it started, in ticks since boot. With the pid it names one process for good. */
   readonly startTicks: number;
-  readonly rssPages: number;
 };
 
-/** Behind it come twenty-eight more that nothing is made of. */
-const LAST_FIELD = 24;
+/** The last field that is read. The kernel writes 52. */
+const LAST_FIELD = 22;
 
 /** Parses the text of a stat file; comm may hold spaces, brackets and newlines, so it ends at the last `)`. */
 export function parseStat(text: string): Result<Stat> {
   const open = text.indexOf('(');
   const close = text.lastIndexOf(')');
-  if (open < 1 || close < open) return fail('odd', 'stat has no command name');
+  if (open < 1 || close < open) return fail('invalid', 'stat has no command name');
   const fields = text.slice(close + 2).split(' ', LAST_FIELD - 2);
   const number = (nr: number): number => Number(fields[nr - 3]);
   const stat: Stat = {
@@ -43,7 +48,6 @@ export function parseStat(text: string): Result<Stat> {
     reapedTicks: number(16) + number(17),
     threads: number(20),
     startTicks: number(22),
-    rssPages: number(24),
   };
   const sound =
     /^[A-Za-z]$/.test(stat.state) &&
@@ -56,14 +60,13 @@ export function parseStat(text: string): Result<Stat> {
       stat.reapedTicks,
       stat.threads,
       stat.startTicks,
-      stat.rssPages,
     ].every(Number.isSafeInteger);
-  return sound ? ok(stat) : fail('odd', 'stat does not have the fields it should have');
+  return sound ? ok(stat) : fail('invalid', 'stat does not have the fields it should have');
 }
 
 /** Reads /proc/PID/stat. */
 export function readStat(procRoot: string, pid: number): Result<Stat> {
-  const text = readProcRecord(`${procRoot}/${pid}/stat`);
+  const text = readSingleRead(`${procRoot}/${pid}/stat`);
   return text.ok ? parseStat(text.value) : text;
 }
 

@@ -1,5 +1,5 @@
-import { fail, ok, type Result } from '../files.ts';
-import { readProcText } from './read.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { readProcText } from './read-file.ts';
 
 /** What /proc/PID/status says (proc_pid_status(5)); only the fields that are used. */
 export type Status = {
@@ -7,17 +7,33 @@ export type Status = {
   readonly uids: readonly [number, number, number, number];
   /** How deep below the /proc mount's own pid namespace the process lives: 1 is in that very namespace. */
   readonly pidNamespaceDepth: number;
+  /** Resident memory. 0 for zombies and kernel threads, which have no VmRSS line. */
+  readonly rssBytes: number;
+  /**
+   * Memory that no other process shares, in RAM or swapped out (RssAnon + VmSwap): what comes back when the process ends.
+   * VmRSS also counts file pages, which all processes of one program share. VmRSS before Linux 4.5, which has no RssAnon.
+   */
+  readonly reclaimableBytes: number;
 };
 
 /** Parses the text of a status file. */
 export function parseStatus(text: string): Result<Status> {
   const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(text);
   const pids = /^NSpid:((?:\t\d+)+)$/m.exec(text);
-  if (!uids || !pids?.[1]) return fail('odd', 'status has no Uid or no NSpid line');
+  if (!uids || !pids?.[1]) return fail('invalid', 'status has no Uid or no NSpid line');
   return ok({
     uids: [Number(uids[1]), Number(uids[2]), Number(uids[3]), Number(uids[4])],
     pidNamespaceDepth: pids[1].split('\t').length - 1,
+    rssBytes: parseBytes(text, 'VmRSS') ?? 0,
+    reclaimableBytes:
+      (parseBytes(text, 'RssAnon') ?? parseBytes(text, 'VmRSS') ?? 0) + (parseBytes(text, 'VmSwap') ?? 0),
   });
+}
+
+/** The value of a memory field in bytes, or null if there is no such line. */
+function parseBytes(text: string, name: string): number | null {
+  const kilobytes = new RegExp(`^${name}:[\\t ]+(\\d+) kB$`, 'm').exec(text)?.[1];
+  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
 }
 
 /** Reads /proc/PID/status. */

@@ -1,24 +1,36 @@
-import { closeSync, constants, fchmodSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { isEnded } from '../output/report.ts';
-import type { Look, Reaped } from '../sweep.ts';
+import type { Assessment } from '../assess.ts';
+import { writeAtomic } from '../fs/atomic-write.ts';
+import type { Judgement } from '../judge/judge.ts';
+import { type ReapResult, wasTerminated } from '../reap/result.ts';
 
-/** The numbers of a service since its start, in Prometheus's text format. */
+/** Counters since the start of the service, in Prometheus's text format. */
 export type Metrics = {
-  /** Counts one sweep; `seconds`: how long it took. */
-  readonly count: (found: Look, reaped: readonly Reaped[], seconds: number) => void;
+  /** Counts one sweep; `seconds`: its duration; `dryRun`: whether it ended nothing because of `dry_run`. */
+  readonly count: (assessment: Assessment, results: readonly ReapResult[], seconds: number, dryRun: boolean) => void;
   readonly text: () => Promise<string>;
 };
 
 const VERDICTS = ['protected', 'grace', 'reap'] as const;
 
-/** A sweep of 35 candidates takes some ms, one that ends a process up to `kill_after`. */
+/** Seconds. A sweep of 35 idle candidates takes 5 ms; one that ends a process takes up to `kill_after` (30 s). */
 const SWEEP_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60];
 
-/** Makes the metrics; names and units as Prometheus's conventions have them. */
-export function createMetrics(): Metrics {
+/** Names and units follow https://prometheus.io/docs/practices/naming. */
+export function createMetrics(version: string): Metrics {
   const registers = [new Registry()];
+  new Gauge({
+    name: 'clay_reaper_build_info',
+    help: 'Always 1; the label is the version of clay-reaper.',
+    labelNames: ['version'],
+    registers,
+  }).set({ version }, 1);
+  const dryRuns = new Gauge({
+    name: 'clay_reaper_dry_run',
+    help: '1 if dry_run is set and nothing is ended, else 0.',
+    registers,
+  });
   const processes = new Gauge({
     name: 'clay_reaper_processes',
     help: 'Claude processes at the last sweep, by verdict.',
@@ -31,64 +43,72 @@ export function createMetrics(): Metrics {
     labelNames: ['verdict'],
     registers,
   });
+  const unverified = new Gauge({
+    name: 'clay_reaper_unverified_processes',
+    help: 'Claude processes at the last sweep of which something could not be read or understood.',
+    registers,
+  });
   const reapedTotal = new Counter({
     name: 'clay_reaper_reaped_total',
-    help: 'Processes ended, by orphan kind and by the signal that it took.',
+    help: 'Processes ended, by orphan kind and by the last signal sent.',
     labelNames: ['orphan', 'signal'],
     registers,
   });
   const reclaimed = new Counter({
     name: 'clay_reaper_reclaimed_bytes_total',
-    help: 'Resident memory of the processes that were ended.',
+    help: 'Memory that came back from the processes that were ended.',
     registers,
   });
   const spared = new Counter({
     name: 'clay_reaper_spared_total',
-    help: 'Processes that woke up before they were ended.',
+    help: 'Processes that became active before they were ended.',
     registers,
   });
   const survived = new Counter({
     name: 'clay_reaper_survived_total',
-    help: 'Processes that should have ended and did not.',
+    help: 'Processes that did not end although they were signalled.',
     registers,
   });
   const apiFailures = new Counter({
     name: 'clay_reaper_api_failures_total',
-    help: 'Times that a Clay gave no usable answer.',
+    help: 'Sweeps in which a Clay gave no usable answer, summed over all Clays.',
     registers,
   });
   const duration = new Histogram({
     name: 'clay_reaper_sweep_duration_seconds',
-    help: 'Time that a sweep took.',
+    help: 'Duration of a sweep.',
     buckets: SWEEP_BUCKETS,
     registers,
   });
   const lastSweep = new Gauge({
     name: 'clay_reaper_last_sweep_timestamp_seconds',
-    help: 'When the last sweep was completed, since the epoch.',
+    help: 'Unix time at which the last sweep was completed.',
     registers,
   });
 
-  const countReaped = (each: Reaped): void => {
-    const { judgement, ending } = each;
-    if (ending.outcome === 'spared') spared.inc();
-    if (ending.outcome === 'survived') survived.inc();
-    if (!isEnded(each)) return;
-    reapedTotal.inc({ orphan: judgement.orphan, signal: ending.outcome === 'killed' ? 'SIGKILL' : 'SIGTERM' });
-    reclaimed.inc(judgement.evidence.rssBytes);
+  const countResult = (reapResult: ReapResult): void => {
+    const { judgement, result } = reapResult;
+    if (result.outcome === 'spared') spared.inc();
+    if (result.outcome === 'survived') survived.inc();
+    if (!wasTerminated(reapResult)) return;
+    reapedTotal.inc({ orphan: judgement.orphan, signal: result.outcome === 'killed' ? 'SIGKILL' : 'SIGTERM' });
+    reclaimed.inc(judgement.evidence.reclaimableBytes);
   };
   return {
-    count: (found, reaped, seconds) => {
+    count: (assessment, results, seconds, dryRun) => {
+      dryRuns.set(dryRun ? 1 : 0);
       for (const verdict of VERDICTS) {
-        const those = found.judgements.filter((each) => each.verdict === verdict);
-        processes.set({ verdict }, those.length);
+        const judgements = assessment.judgements.filter((judgement) => judgement.verdict === verdict);
+        processes.set({ verdict }, judgements.length);
         resident.set(
           { verdict },
-          those.reduce((sum, { evidence }) => sum + evidence.rssBytes, 0),
+          judgements.reduce((sum, { evidence }) => sum + evidence.rssBytes, 0),
         );
       }
-      for (const each of reaped) countReaped(each);
-      apiFailures.inc(found.clays.filter((clay) => !clay.answer.ok).length);
+      const isUnverified = ({ reasons }: Judgement): boolean => reasons.some(({ code }) => code === 'unverified');
+      unverified.set(assessment.judgements.filter(isUnverified).length);
+      for (const result of results) countResult(result);
+      apiFailures.inc(assessment.clays.filter((clay) => !clay.status.ok).length);
       duration.observe(seconds);
       lastSweep.set(Date.now() / 1000);
     },
@@ -96,42 +116,20 @@ export function createMetrics(): Metrics {
   };
 }
 
-/** Where the metrics go: a relative path lies in the runtime directory that systemd made for the service. */
+/** The path of the metrics file; a relative `textfile` is resolved against systemd's RUNTIME_DIRECTORY. */
 export function metricsFile(textfile: string, runtimeDirectory: string | undefined): string {
   return isAbsolute(textfile) ? textfile : resolve(runtimeDirectory?.split(':')[0] ?? '/run/clay-reaper', textfile);
 }
 
 /**
- * Writes the file at once: whoever reads it sees the old text or the new one, never half of it.
- * Gives the reason if that failed; numbers that nobody gets are no reason to stop.
+ * Replaces the metrics file. Returns undefined, or the reason why it failed: missing metrics must not stop the service.
+ * Mode 0644: the unit's umask of 0077 protects the history, but node_exporter runs as another user.
  */
 export function writeTextfile(path: string, text: string): string | undefined {
-  const beside = `${path}.${process.pid}.tmp`;
   try {
-    // In a folder that others may write to, nobody can have put a link or a FIFO in its place.
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    const fd = openSync(beside, flags, 0o644);
-    try {
-      // The service's umask is for its history; the metrics are for another user's node_exporter.
-      fchmodSync(fd, 0o644);
-      const bytes = Buffer.from(text);
-      // A disk that fills up takes a part first, and says so only when it is given the rest.
-      for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(beside, path);
+    writeAtomic(path, text, 0o644);
     return undefined;
   } catch (error) {
-    removeIfThere(beside);
     return `metrics cannot be written to ${dirname(path)}: ${(error as Error).message}`;
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // It never came to be.
   }
 }

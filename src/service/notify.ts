@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { fstatSync, writeSync } from 'node:fs';
+import { write } from 'node:fs';
 
 /**
  * Speaks to systemd's notify socket (sd_notify(3)), or to nobody where there is none.
@@ -10,7 +10,7 @@ export type Notifier = {
   /** The service is up, or is done with a reload. `sweepGapMs`: the longest time between two completed sweeps that is normal. */
   ready(status: string, sweepGapMs: number): Promise<string | undefined>;
   /** A sweep is complete. Feeds the watchdog, and is the only call that does. */
-  swept(status: string): Promise<string | undefined>;
+  sweepCompleted(status: string): Promise<string | undefined>;
   /** Something has changed between two sweeps. */
   status(status: string): Promise<string | undefined>;
   /** A reload begins; `ready` ends it. */
@@ -19,8 +19,8 @@ export type Notifier = {
   stopping(status: string): Promise<string | undefined>;
 };
 
-/** What systemd has been told so far. Times are monotonic, in ms. */
-export type Told = { status: string | undefined; watchdogUsec: number; fedAtMs: number };
+/** What was sent to systemd so far. Times are monotonic, in ms. */
+export type NotifyState = { status: string | undefined; watchdogUsec: number; lastPingMs: number };
 
 /** One message: assignments as in sd_notify(3), without line breaks. */
 export type Message = readonly string[];
@@ -39,8 +39,8 @@ const GAPS_PER_WATCHDOG = 3;
 export function createNotifier(env: NodeJS.ProcessEnv, nowMs = (): number => performance.now()): Notifier {
   const send = sender(env);
   const unitUsec = watchdogUsec(env, process.pid);
-  const told: Told = { status: undefined, watchdogUsec: unitUsec, fedAtMs: Number.NEGATIVE_INFINITY };
-  const say = async (message: Message, then: Partial<Told>): Promise<string | undefined> => {
+  const told: NotifyState = { status: undefined, watchdogUsec: unitUsec, lastPingMs: Number.NEGATIVE_INFINITY };
+  const sendLines = async (message: Message, then: Partial<NotifyState>): Promise<string | undefined> => {
     if (message.length === 0 || send === undefined) return undefined;
     const failure = await send(message);
     if (failure === undefined) Object.assign(told, then);
@@ -50,21 +50,28 @@ export function createNotifier(env: NodeJS.ProcessEnv, nowMs = (): number => per
     ready: (status, sweepGapMs) => {
       const usec = watchdogFor(unitUsec, sweepGapMs);
       const now = nowMs();
-      return say(readyMessage(told, status, usec), { status: clean(status), watchdogUsec: usec, fedAtMs: now });
+      return sendLines(readyMessage(told, status, usec), {
+        status: sanitizeStatus(status),
+        watchdogUsec: usec,
+        lastPingMs: now,
+      });
     },
-    swept: (status) => {
+    sweepCompleted: (status) => {
       const now = nowMs();
       const message = sweptMessage(told, status, now);
-      return say(message, { status: clean(status), ...(message.includes('WATCHDOG=1') ? { fedAtMs: now } : {}) });
+      return sendLines(message, {
+        status: sanitizeStatus(status),
+        ...(message.includes('WATCHDOG=1') ? { lastPingMs: now } : {}),
+      });
     },
-    status: (status) => say(statusMessage(told, status), { status: clean(status) }),
-    reloading: () => say(['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`], {}),
-    stopping: (status) => say(['STOPPING=1', ...statusMessage(told, status)], { status: clean(status) }),
+    status: (status) => sendLines(statusMessage(told, status), { status: sanitizeStatus(status) }),
+    reloading: () => sendLines(['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`], {}),
+    stopping: (status) => sendLines(['STOPPING=1', ...statusMessage(told, status)], { status: sanitizeStatus(status) }),
   };
 }
 
 /** What to say when the service is up: systemd starts to count the watchdog time anew with it. */
-export function readyMessage(told: Told, status: string, usec: number): Message {
+export function readyMessage(told: NotifyState, status: string, usec: number): Message {
   return [
     'READY=1',
     ...statusMessage(told, status),
@@ -74,16 +81,16 @@ export function readyMessage(told: Told, status: string, usec: number): Message 
 }
 
 /** What to say after a completed sweep: nothing at all, most of the time. */
-export function sweptMessage(told: Told, status: string, nowMs: number): Message {
+export function sweptMessage(told: NotifyState, status: string, nowMs: number): Message {
   const changed = statusMessage(told, status);
-  const due = told.watchdogUsec > 0 && (nowMs - told.fedAtMs) * 1000 >= told.watchdogUsec / 2;
+  const due = told.watchdogUsec > 0 && (nowMs - told.lastPingMs) * 1000 >= told.watchdogUsec / 2;
   // A message that goes out anyway feeds the watchdog too.
   return due || (told.watchdogUsec > 0 && changed.length > 0) ? [...changed, 'WATCHDOG=1'] : changed;
 }
 
 /** The status as an assignment, if systemd does not know it yet. */
-export function statusMessage(told: Told, status: string): Message {
-  const text = clean(status);
+export function statusMessage(told: NotifyState, status: string): Message {
+  const text = sanitizeStatus(status);
   return text === told.status ? [] : [`STATUS=${text}`];
 }
 
@@ -102,51 +109,49 @@ export function watchdogUsec(env: NodeJS.ProcessEnv, pid: number): number {
 const CONTROL = /\p{Cc}+/gu;
 
 /** One line of printable text: a message's lines are its assignments, and a status can name things that others chose. */
-function clean(status: string): string {
+function sanitizeStatus(status: string): string {
   return status.replace(CONTROL, ' ').trim().slice(0, MAX_STATUS_CHARACTERS);
 }
 
 /**
- * The notify socket takes datagrams, and Node has no unix datagram sockets. So the unit's start command opens the socket and
- * hands it over (systemd/notify-fd.pl): a message is then one write, 30 µs, and it comes from the main process,
- * which is all that NotifyAccess=main lets speak. Where the unit has no such start command, because there is no perl,
- * systemd-notify is the only program that is sure to be there: a process of 9 ms a message, of which the event loop stands still
- * for 2, and NotifyAccess=all.
+ * The notify socket takes datagrams, and Node has no call to send one. From systemd 254 on, the unit has it opened (OpenFile=),
+ * and write(2) sends. Before, each message is a run of systemd-notify(1), which is part of systemd: 8 ms, of which the event
+ * loop is blocked for 2.5 ms. It is a child of the service, so that unit needs NotifyAccess=all. It needs no --pid=, because
+ * systemd knows the main process of its unit.
  */
 function sender(env: NodeJS.ProcessEnv): Send | undefined {
-  if (env.NOTIFY_SOCKET === undefined || env.NOTIFY_SOCKET === '') return undefined;
-  const fd = Number(env.NOTIFY_FD ?? Number.NaN);
-  return isSocket(fd) ? throughDescriptor(fd) : throughProgram(env);
-}
-
-function isSocket(fd: number): boolean {
-  try {
-    return Number.isInteger(fd) && fstatSync(fd).isSocket();
-  } catch {
-    return false;
-  }
-}
-
-function throughDescriptor(fd: number): Send {
-  return async (message) => {
-    try {
-      writeSync(fd, message.join('\n'));
-      return undefined;
-    } catch (error) {
-      return `write to the notify socket: ${error instanceof Error ? error.message : String(error)}`;
-    }
-  };
-}
-
-function throughProgram(env: NodeJS.ProcessEnv): Send {
+  if (!env.NOTIFY_SOCKET) return undefined;
+  const fd = notifyFd(env, process.pid);
+  const sendOne = fd === null ? runSystemdNotify : (_: NodeJS.ProcessEnv, message: Message) => writeTo(fd, message);
   // One at a time: READY=1 must not overtake RELOADING=1.
   let last: Promise<unknown> = Promise.resolve();
   return (message) => {
-    const sent = last.then(() => runSystemdNotify(env, message));
+    const sent = last.then(() => sendOne(env, message));
     last = sent;
     return sent;
   };
 }
+
+/** sd_listen_fds(3). */
+const FIRST_FD = 3;
+
+/** The name in the unit's OpenFile=. */
+const FD_NAME = 'notify';
+
+/** The descriptor that is connected to the notify socket, if systemd gave one to this process; else null. */
+export function notifyFd(env: NodeJS.ProcessEnv, pid: number): number | null {
+  if (env.LISTEN_PID !== String(pid)) return null;
+  const index = (env.LISTEN_FDNAMES ?? '').split(':').indexOf(FD_NAME);
+  return index === -1 ? null : FIRST_FD + index;
+}
+
+/** In a thread of its own: where systemd does not read, this waits. */
+const writeTo = (fd: number, message: Message): Promise<string | undefined> =>
+  new Promise((resolve) => {
+    write(fd, message.join('\n'), (error) => {
+      resolve(error === null ? undefined : `the notify socket of systemd: ${error.message}`);
+    });
+  });
 
 function runSystemdNotify(env: NodeJS.ProcessEnv, message: Message): Promise<string | undefined> {
   const options = {
