@@ -11,15 +11,6 @@ export function cpuMs(pid: number): number {
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * MS_PER_TICK;
 }
 
-/**
- * Resident memory in bytes. Not VmRSS of `status`, which the kernel keeps in a counter for each CPU and adds up loosely,
- * but the sum over the pages themselves (proc_pid_smaps_rollup(5)).
- */
-export function residentBytes(pid: number): number {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Number(/^Rss:\s+(\d+) kB$/m.exec(rollup)?.[1]) * 1024;
-}
-
 /** How many processes the machine has. */
 export const processCount = (): number => readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
 

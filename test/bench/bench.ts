@@ -1,4 +1,4 @@
-// npm run bench [-- --short] [--only looks,scale,memory,once,clays] [--out FILE]: what clay-reaper costs, each figure as a
+// npm run bench [-- --short] [--only sweep,scale,memory,once,clays] [--out FILE]: what clay-reaper costs, each figure as a
 // ratio to something measured beside it in the same run. Exits with 1 if a goal is missed (by twice, in the short form).
 import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -6,13 +6,13 @@ import { parseArgs } from 'node:util';
 import { machine, processCount } from './accounting.ts';
 import type { Extent, Row } from './row.ts';
 import { clayRows } from './rows/clays.ts';
-import { lookRows } from './rows/looks.ts';
 import { memoryRows } from './rows/memory.ts';
 import { onceRows } from './rows/once.ts';
 import { scaleRows } from './rows/scale.ts';
+import { sweepRows } from './rows/sweep.ts';
 
 const PARTS: Readonly<Record<string, (extent: Extent) => Promise<Row[]>>> = {
-  looks: lookRows,
+  sweep: sweepRows,
   scale: scaleRows,
   once: onceRows,
   clays: clayRows,
@@ -20,7 +20,6 @@ const PARTS: Readonly<Record<string, (extent: Extent) => Promise<Row[]>>> = {
 };
 
 const { values } = parseArgs({
-  args: process.argv.slice(2).filter((word) => !word.endsWith('bench.ts')),
   options: {
     short: { type: 'boolean', default: false },
     only: { type: 'string' },

@@ -60,19 +60,19 @@ const meets = ({ bound, short, better }: Goal, measured: number, extent: Extent)
   return better === 'more' ? measured >= limit : measured <= limit;
 };
 
-/** The row of a figure that was measured several times: the median counts, and is what `inWords` is given. */
+/** The row of a figure that was measured several times: the median counts, and is what `formatStatusLine` is given. */
 export function rowOf(
   about: Pick<Row, 'figure' | 'against'>,
   goal: Goal,
   measured: readonly number[],
-  inWords: (median: number) => string,
+  formatStatusLine: (median: number) => string,
   extent: Extent,
 ): Row {
   const middle = median(measured);
   return {
     ...about,
     goal: goal.words,
-    measured: inWords(middle),
+    measured: formatStatusLine(middle),
     noisePercent: measured.length > 1 ? noisePercent(measured) : null,
     pass: meets(goal, middle, extent),
   };

@@ -5,19 +5,28 @@ export type HttpMcpServer = {
   readonly url: string;
   /** How many event streams are open. */
   readonly streams: () => number;
+  /** How many event streams were opened by now. */
+  readonly opened: () => number;
   readonly stop: () => Promise<void>;
 };
 
-/** An MCP server over HTTP that offers nothing but its event stream, and keeps that open for ever. */
+/**
+ * An MCP server over HTTP that offers nothing but its event stream, and keeps that open for ever; with `?seconds=` in the URL it
+ * ends it after so long.
+ */
 export async function startHttpMcpServer(): Promise<HttpMcpServer> {
   let streams = 0;
+  let opened = 0;
   const server = createServer(async (request, response) => {
     if (request.method === 'GET') {
       streams += 1;
+      opened += 1;
       response.once('close', () => {
         streams -= 1;
       });
       response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+      const seconds = new URL(request.url ?? '/', 'http://localhost').searchParams.get('seconds');
+      if (seconds !== null) setTimeout(() => response.end(), Number(seconds) * 1000);
       return;
     }
     let body = '';
@@ -44,6 +53,7 @@ export async function startHttpMcpServer(): Promise<HttpMcpServer> {
   return {
     url: `http://127.0.0.1:${port}/mcp`,
     streams: () => streams,
+    opened: () => opened,
     stop: async () => {
       server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));

@@ -3,14 +3,22 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What the model does next: calls a tool, or says something; `until` goes on saying it until that name is released. */
+/**
+ * What the model does next: calls a tool, or says something; with `waitFor` it thinks or talks until that name is released.
+ * `refuse`: the API answers with this HTTP status and asks to come back after `retryAfterSeconds`, whenever it is asked.
+ */
 export type Step =
-  | { readonly tool: string; readonly input: Readonly<Record<string, unknown>> }
-  | { readonly text: string; readonly until?: string };
+  | { readonly tool: string; readonly input: Readonly<Record<string, unknown>>; readonly waitFor?: string }
+  | { readonly text: string; readonly waitFor?: string }
+  | { readonly refuse: number; readonly retryAfterSeconds: number };
+
+type Answer = Exclude<Step, { refuse: number }>;
 
 export type ModelApi = {
   readonly url: string;
   readonly release: (name: string) => void;
+  /** How many requests were refused. */
+  readonly refusals: () => number;
   /** Closes connections that wait for their next request, as a server does whose patience is over. */
   readonly closeIdle: () => void;
   readonly stop: () => Promise<void>;
@@ -30,6 +38,7 @@ type MessagesRequest = { readonly model: string; readonly stream?: boolean; read
 /** Claude's API as far as the Agent SDK needs it, on 127.0.0.1, with a model that does what the user's text says. */
 export async function startModelApi(): Promise<ModelApi> {
   const released = new Set<string>();
+  let refusals = 0;
   const server = createServer(async (request, response) => {
     const body = await read(request);
     const path = request.url?.split('?')[0];
@@ -41,6 +50,13 @@ export async function startModelApi(): Promise<ModelApi> {
     }
     const { model, stream, messages } = JSON.parse(body) as MessagesRequest;
     const step = nextStep(messages);
+    if ('refuse' in step) {
+      refusals += 1;
+      const headers = { 'content-type': 'application/json', 'retry-after': String(step.retryAfterSeconds) };
+      const error = { type: step.refuse === 429 ? 'rate_limit_error' : 'overloaded_error', message: 'Come back later' };
+      response.writeHead(step.refuse, headers).end(JSON.stringify({ type: 'error', error }));
+      return;
+    }
     if (stream) await streamAnswer(response, model, step, released);
     else response.end(JSON.stringify(wholeAnswer(model, step)));
   });
@@ -51,6 +67,7 @@ export async function startModelApi(): Promise<ModelApi> {
   return {
     url: `http://127.0.0.1:${port}`,
     release: (name) => void released.add(name),
+    refusals: () => refusals,
     closeIdle: () => server.closeIdleConnections(),
     stop: async () => {
       server.closeAllConnections();
@@ -102,27 +119,37 @@ function parseScript(text: string): readonly Step[] | null {
 
 const usage = { input_tokens: 10, output_tokens: 5, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
 
-function wholeAnswer(model: string, step: Step): object {
+function wholeAnswer(model: string, step: Answer): object {
   const block = 'tool' in step ? toolUse(step) : { type: 'text', text: step.text };
   const stop_reason = 'tool' in step ? 'tool_use' : 'end_turn';
   return { id: messageId(), type: 'message', role: 'assistant', model, content: [block], stop_reason, usage };
 }
 
-async function streamAnswer(response: ServerResponse, model: string, step: Step, released: Set<string>): Promise<void> {
+async function streamAnswer(
+  response: ServerResponse,
+  model: string,
+  step: Answer,
+  released: Set<string>,
+): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   const send = (type: string, data: object): void => {
     response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`);
   };
   const message = { id: messageId(), type: 'message', role: 'assistant', model, content: [], stop_reason: null, usage };
   send('message_start', { message });
+  const isHeldBack = (): boolean => step.waitFor !== undefined && !released.has(step.waitFor) && !response.destroyed;
   if ('tool' in step) {
+    while (isHeldBack()) {
+      send('ping', {});
+      await sleep(200);
+    }
     const json = JSON.stringify(step.input);
     send('content_block_start', { index: 0, content_block: { ...toolUse(step), input: {} } });
     send('content_block_delta', { index: 0, delta: { type: 'input_json_delta', partial_json: json } });
   } else {
     const say = (text: string): void => send('content_block_delta', { index: 0, delta: { type: 'text_delta', text } });
     send('content_block_start', { index: 0, content_block: { type: 'text', text: '' } });
-    while (step.until !== undefined && !released.has(step.until) && !response.destroyed) {
+    while (isHeldBack()) {
       say('word ');
       await sleep(200);
     }
@@ -135,10 +162,20 @@ async function streamAnswer(response: ServerResponse, model: string, step: Step,
   response.end();
 }
 
-function toolUse(step: Extract<Step, { tool: string }>): object {
+function toolUse(step: Extract<Answer, { tool: string }>): object {
   return { type: 'tool_use', id: `toolu_${randomUUID().replaceAll('-', '')}`, name: step.tool, input: step.input };
 }
 
 function messageId(): string {
   return `msg_${randomUUID().replaceAll('-', '')}`;
 }
+
+/** What a real `claude` has to have in its environment to talk to this API and to nothing else. */
+export const environmentFor = ({ url }: Pick<ModelApi, 'url'>): Record<string, string> => ({
+  ANTHROPIC_BASE_URL: url,
+  ANTHROPIC_API_KEY: 'anything',
+  // Lets root bypass permissions.
+  IS_SANDBOX: '1',
+  DISABLE_TELEMETRY: '1',
+  CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+});

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { reaper } from '../support/reaper.ts';
+import { runCli } from '../helpers/cli.ts';
+import { onOlderMachine } from '../helpers/older-machine.ts';
 
 const program = fileURLToPath(new URL('../../dist/clay-reaper.js', import.meta.url));
 
@@ -19,7 +20,10 @@ export function openScreen(options: readonly string[], onQuit: () => void): Scre
 }
 
 function watchedScreen(options: readonly string[], onQuit: () => void): Screen {
-  const watch = spawn(process.execPath, [program, 'status', '--watch', ...options], { stdio: 'inherit' });
+  const watch = spawn(process.execPath, [program, 'status', '--watch', ...options], {
+    stdio: 'inherit',
+    env: onOlderMachine(process.env),
+  });
   const closed = new Promise<void>((resolve) => watch.once('close', () => resolve()));
   void closed.then(onQuit);
   return {
@@ -35,7 +39,7 @@ function printedScreen(options: readonly string[]): Screen {
   return {
     look: async (signal) => {
       signal.throwIfAborted();
-      const { stdout, stderr } = await reaper(['status', ...options]);
+      const { stdout, stderr } = await runCli(['status', ...options]);
       process.stdout.write(`${stdout}${stderr}\n`);
     },
     close: async () => {},

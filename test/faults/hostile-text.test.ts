@@ -2,12 +2,12 @@ import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Clay, type Sham, startClay } from '../support/clay.ts';
-import { identify, kill } from '../support/processes.ts';
-import { type Finished, reaper, reaperJson, startReaper } from '../support/reaper.ts';
-import { onTerminal } from '../support/terminal.ts';
-import { until } from '../support/until.ts';
-import { interfere } from './interference.ts';
+import { type Clay, type FakeClaude, IDLE, IDLE_NATIVE, startClay } from '../helpers/clay.ts';
+import { type Finished, NO_WAITS, runCli, runCliJson, startService } from '../helpers/cli.ts';
+import { identify, kill } from '../helpers/processes.ts';
+import { onTerminal } from '../helpers/terminal.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { injectFault } from './interference.ts';
 
 /** Steers terminals, forges lines and turns the direction of text: C0, C1, marks of direction, invisible ones, line breaks. */
 const EVIL =
@@ -25,38 +25,42 @@ const OWN_SEQUENCES = new RegExp(`${ESCAPE}\\[\\d*m|\\r(?=\\r?\\n)|\\^C`, 'g');
 /** The other screen, the cursor, and what clears: how a table is redrawn in place. */
 const REDRAWING = new RegExp(`${ESCAPE}\\[(\\?\\d+[hl]|[HJK])`, 'g');
 const FORBIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
-const RUTHLESS = ['--min-age', '0s', '--parked-after', '0s', '--grace', '0s'];
 
 let clay: Clay;
-let idle: Sham;
-let shams: Sham[];
+let idle: FakeClaude;
+let claudes: FakeClaude[];
 
 beforeAll(async () => {
   clay = await startClay({ clayHome: `home${EVIL_NAME}` });
   await clay.addProject(`evil${EVIL}\u0000`, clay.projectPath(`evil${EVIL_NAME}`));
   await clay.addProject('rest');
   const inEvil = { project: `evil${EVIL}\u0000`, shape: 'native', idleSeconds: 3600 } as const;
-  const inRest = { project: 'rest', shape: 'native', idleSeconds: 3600 } as const;
-  idle = await clay.sham(inEvil);
+  idle = await clay.spawnClaude(inEvil);
   const title = { type: 'meta', title: `title${LONG}` };
   const ended = [{ type: 'user_message', text: EVIL }, { type: 'done' }];
-  shams = [
+  claudes = [
     idle,
-    await clay.sham({ ...inEvil, journal: [title, ...ended, { type: `unknown${LONG}` }] }),
-    await clay.sham({ ...inRest, start: { sessionFile: { status: `busy${EVIL}` } } }),
-    await clay.sham({ ...inRest, start: { sessionFile: { status: 'waiting', waitingFor: `you${EVIL}` } } }),
-    await clay.sham({ ...inRest, start: { sessionFile: { status: LONG } } }),
-    await clay.sham({ ...inRest, env: { CLAUDE_CODE_ENTRYPOINT: `cli${LONG}`, CLAUDE_AGENT_SDK_VERSION: LONG } }),
-    await clay.sham({ ...inRest, env: { CLAUDE_CONFIG_DIR: join(clay.directory, `config${EVIL_NAME}`) } }),
-    await clay.sham({ ...inRest, cwd: folderNamed(EVIL_NAME) }),
+    await clay.spawnClaude({ ...inEvil, journal: [title, ...ended, { type: `unknown${LONG}` }] }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { status: `busy${EVIL}` } } }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { status: 'waiting', waitingFor: `you${EVIL}` } } }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { status: LONG } } }),
+    await clay.spawnClaude({
+      ...IDLE_NATIVE,
+      env: { CLAUDE_CODE_ENTRYPOINT: `cli${LONG}`, CLAUDE_AGENT_SDK_VERSION: LONG },
+    }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, env: { CLAUDE_CONFIG_DIR: join(clay.directory, `config${EVIL_NAME}`) } }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, cwd: folderNamed(EVIL_NAME) }),
     // A newer release might give it a name of its own choice below its claude.
-    await clay.sham({
-      ...{ project: 'rest', idleSeconds: 3600 },
+    await clay.spawnClaude({
+      ...IDLE,
       start: { toolShell: `printf "${EVIL_COMM}" >/proc/$$/comm; sleep 86400; : "${EVIL}"` },
     }),
-    await clay.sham({ ...inRest, start: { sessionFile: { sessionId: '../../../../../../etc/passwd' } } }),
-    await clay.sham({ ...inRest, start: { sessionFile: { sessionId: `${crypto.randomUUID()}\u0000/../..` } } }),
-    await clay.sham({ ...inRest, start: { sessionFile: { sessionId: LONG } } }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { sessionId: '../../../../../../etc/passwd' } } }),
+    await clay.spawnClaude({
+      ...IDLE_NATIVE,
+      start: { sessionFile: { sessionId: `${crypto.randomUUID()}\u0000/../..` } },
+    }),
+    await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { sessionId: LONG } } }),
   ];
 });
 afterAll(async () => clay?.stop());
@@ -83,18 +87,20 @@ function expectCleanRun({ stdout, stderr }: Finished, maxLine = 3000): void {
   for (const line of (stdout + stderr).split('\n')) expect(line.length).toBeLessThan(maxLine);
 }
 
-describe('5. text that others chose', () => {
-  test('does not reach a table', async () => {
-    expectCleanRun(await reaper(here('status', '--min-age', '0s')));
-    expectCleanRun(await reaper(here('cleanup', '--dry-run', ...RUTHLESS)));
+describe('attacker-controlled text', () => {
+  test('is stripped from tables', async () => {
+    expectCleanRun(await runCli(here('status', '--min-age', '0s')));
+    expectCleanRun(await runCli(here('cleanup', '--dry-run', ...NO_WAITS)));
   });
 
-  test('does not reach an explanation', async () => {
-    const explained = await Promise.all(shams.map((sham) => reaper(here('explain', String(sham.pid)))));
-    for (const each of explained) expectCleanRun(each, 8000);
+  test('is stripped from explain', async () => {
+    const explained = await Promise.all(
+      claudes.map((claude) => runCli(here('explain', String(claude.pid), '--verbose'))),
+    );
+    for (const run of explained) expectCleanRun(run, 8000);
   });
 
-  test('does not reach the explanation why a process is no candidate', async () => {
+  test('is stripped from explain of a non-candidate', async () => {
     // Only a process itself may set its name.
     const script = `printf "${EVIL_COMM}" >/proc/$$/comm; echo named; read wait`;
     const stranger = spawn('sh', ['-c', script, LONG], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -104,22 +110,22 @@ describe('5. text that others chose', () => {
       if (found) kill(found);
     });
     for (const more of [[], ['--json']]) {
-      const explained = await reaper(here('explain', String(stranger.pid), ...more));
+      const explained = await runCli(here('explain', String(stranger.pid), ...more));
       expect(explained.status).toBe(0);
       expectCleanRun(explained, 8000);
     }
   });
 
-  test('is escaped in JSON, and its value is the same', async () => {
-    const status = await reaperJson(here('status', '--min-age', '0s'));
+  test('is escaped in JSON with its value unchanged', async () => {
+    const status = await runCliJson(here('status', '--min-age', '0s'));
     expectCleanRun(status, 20_000);
-    const row = status.report.processes.find((each) => each.pid === idle.pid);
+    const row = status.report.processes.find((process) => process.pid === idle.pid);
     expect(row?.project).toBe(`evil${EVIL}\u0000`);
     expect(row?.cwd).toBe(clay.projectPath(`evil${EVIL_NAME}`));
-    expectCleanRun(await reaper(here('explain', String(idle.pid), '--json')), 20_000);
+    expectCleanRun(await runCli(here('explain', String(idle.pid), '--json')), 20_000);
   });
 
-  test('does not reach the message of a refused home, a bad option or a bad configuration', async () => {
+  test('is stripped from messages about a refused home, an invalid option or an invalid configuration', async () => {
     const config = join(clay.directory, 'config.toml');
     for (const text of [
       `"${EVIL.replace(/["\\\p{Cc}]/gu, '?')}" = 1\n`,
@@ -127,24 +133,24 @@ describe('5. text that others chose', () => {
       EVIL,
     ]) {
       writeFileSync(config, text);
-      const bad = await reaper(here('status', '--config', config));
+      const bad = await runCli(here('status', '--config', config));
       expect(bad.status).toBe(2);
       expectCleanRun(bad);
     }
     const homes = [`/nonexistent/${EVIL_NAME}`, `/nonexistent/${LONG}`, folderNamed(`home${EVIL_NAME}`)];
     writeFileSync(join(homes[2] ?? '', 'daemon.json'), '{');
-    for (const home of homes) expectCleanRun(await reaper(['status', '--clay-home', home]));
-    expectCleanRun(await reaper([`--${EVIL}`]));
-    expectCleanRun(await reaper(['explain', EVIL]));
-    expectCleanRun(await reaper(['status', '--config', `/nonexistent/${EVIL_NAME}`]));
+    for (const home of homes) expectCleanRun(await runCli(['status', '--clay-home', home]));
+    expectCleanRun(await runCli([`--${EVIL}`]));
+    expectCleanRun(await runCli(['explain', EVIL]));
+    expectCleanRun(await runCli(['status', '--config', `/nonexistent/${EVIL_NAME}`]));
   });
 
-  test('a session id that is no UUID becomes part of no path', async () => {
-    const interference = interfere([]);
+  test('is not used in a path if it is a session id but no UUID', async () => {
+    const interference = injectFault([]);
     onTestFinished(interference.remove);
-    const { report } = await reaperJson(here('status', '--min-age', '0s'), { env: interference.env });
-    const bad = shams.slice(-3).map((sham) => sham.pid);
-    for (const row of report.processes.filter((each) => bad.includes(each.pid))) {
+    const { report } = await runCliJson(here('status', '--min-age', '0s'), { env: interference.env });
+    const bad = claudes.slice(-3).map((claude) => claude.pid);
+    for (const row of report.processes.filter((process) => bad.includes(process.pid))) {
       expect(row).toMatchObject({ sessionId: null, verdict: 'protected' });
       expect(row.reasons.map((reason) => reason.code)).toContain('unverified');
     }
@@ -155,23 +161,25 @@ describe('5. text that others chose', () => {
   });
 
   test.for([
-    ['the log', {}],
-    ["systemd's journal", { JOURNAL_STREAM: '8:1' }],
-  ] as const)('does not forge a line of %s, nor make one endless', async ([, env]) => {
-    const args = here('--dry-run', '--poll', '100ms', '--log-level', 'debug', ...RUTHLESS);
-    const running = startReaper(args, { env });
+    ['the log', {}, /^\{.*\}$/],
+    ["systemd's journal", { JOURNAL_STREAM: '8:1' }, /^<\d>[^<{]/],
+    ["systemd's journal as JSON", { JOURNAL_STREAM: '8:1', CLAY_REAPER_LOG_FORMAT: 'json' }, /^<\d>\{.*\}$/],
+  ] as const)('cannot forge or inflate a line of %s', async ([, env, form]) => {
+    const args = here('--dry-run', '--poll', '100ms', '--log-level', 'debug', ...NO_WAITS);
+    const running = startService(args, { env });
     onTestFinished(async () => void (await running.stop()));
-    await until('it is told', () => JSON.stringify(running.log).includes('would end claude'));
+    await waitFor('it is told', () => JSON.stringify(running.log).includes('would end claude'));
     const { stderr, stdout } = await running.stop();
     expect(stdout).toBe('');
     expectCleanRun({ stdout, stderr, status: 0, signal: null }, 6000);
-    for (const line of stderr.split('\n').filter((each) => each !== '')) {
-      expect(() => JSON.parse('JOURNAL_STREAM' in env ? line.replace(/^<\d>/, '') : line)).not.toThrow();
+    for (const line of stderr.split('\n').filter((text) => text !== '')) {
+      expect(line).toMatch(form);
+      if (line.endsWith('}')) expect(() => JSON.parse(line.replace(/^<\d>/, ''))).not.toThrow();
     }
   });
 
-  test('does not steer a terminal that the service runs on', async () => {
-    const terminal = onTerminal(here('run', '--dry-run', '--poll', '100ms', ...RUTHLESS));
+  test('cannot control the terminal of run', async () => {
+    const terminal = onTerminal(here('run', '--dry-run', '--poll', '100ms', ...NO_WAITS));
     await terminal.shows(/would end claude/);
     terminal.type('\u0003');
     await terminal.ended;
@@ -180,7 +188,7 @@ describe('5. text that others chose', () => {
     expectClean(shown);
   });
 
-  test('does not steer a terminal on which a table is redrawn', async () => {
+  test('cannot control the terminal of status --watch', async () => {
     const terminal = onTerminal(here('status', '--watch', '--min-age', '0s'), { columns: 200, rows: 50 });
     await terminal.shows('q to quit');
     terminal.type('q');
@@ -190,50 +198,53 @@ describe('5. text that others chose', () => {
     expectClean(shown);
   });
 
-  test('does not reach the metrics, nor the status that systemd shows', async () => {
+  test("is stripped from metrics and from systemd's status line", async () => {
     const bin = folderNamed('bin');
     const [told, textfile] = [join(bin, 'told'), join(bin, 'reaper.prom')];
     // As systemd's own: each argument is an assignment, and a line break would begin another.
     writeFileSync(join(bin, 'systemd-notify'), `#!/bin/sh\nprintf '%s\\n' "$@" >>'${told}'\n`);
     chmodSync(join(bin, 'systemd-notify'), 0o755);
-    const running = startReaper(here('--dry-run', '--poll', '100ms', ...RUTHLESS), {
+    const running = startService(here('--dry-run', '--poll', '100ms', ...NO_WAITS), {
       env: {
-        ...{ PATH: `${bin}:${process.env.PATH}`, NOTIFY_SOCKET: '/nonexistent' },
+        PATH: `${bin}:${process.env.PATH}`,
+        NOTIFY_SOCKET: '/nonexistent',
         CLAY_REAPER_METRICS_TEXTFILE: textfile,
       },
     });
     onTestFinished(async () => void (await running.stop()));
     await running.logged('would-reap', (line) => line.pid === idle.pid);
-    await until('both are written', () => existsSync(told) && existsSync(textfile));
+    await waitFor('both are written', () => existsSync(told) && existsSync(textfile));
     await running.stop();
     expectClean(readFileSync(textfile, 'utf8'));
     expectClean(readFileSync(told, 'utf8'));
     for (const line of readFileSync(told, 'utf8').trim().split('\n')) {
-      expect(line).toMatch(/^(READY=1|STOPPING=1|STATUS=(watching Clay|waiting for Clay|stopped by) ?.*)$/);
+      expect(line).toMatch(
+        /^(READY=1|STOPPING=1|STATUS=(watching Clay|waiting for Clay|stopped by|the first sweep) ?.*)$/,
+      );
     }
   });
 
-  test('does not reach the line about a history or metrics that cannot be written', async () => {
+  test('is stripped from messages about an unwritable history or metrics file', async () => {
     // A colon would end the first of several state directories.
     const file = join(clay.directory, `file${EVIL_NAME.replaceAll(':', '')}`);
     writeFileSync(file, '');
     const env = { STATE_DIRECTORY: join(file, 'state'), CLAY_REAPER_METRICS_TEXTFILE: join(file, 'reaper.prom') };
-    const told = await reaper(['history'], { env });
+    const told = await runCli(['history'], { env });
     expectCleanRun(told);
-    const victim = await clay.sham({ project: 'rest', shape: 'native', idleSeconds: 7200 });
+    const victim = await clay.spawnClaude({ project: 'rest', shape: 'native', idleSeconds: 7200 });
     const limits = { CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' };
-    const ended = await reaper(here('cleanup', '--yes', ...RUTHLESS), { env: { ...env, ...limits } });
+    const ended = await runCli(here('cleanup', '--yes', ...NO_WAITS), { env: { ...env, ...limits } });
     expectCleanRun(ended);
     expect(ended.stderr).toContain('the history');
     expect(victim.isAlive()).toBe(false);
-    const running = startReaper(here('--dry-run', '--poll', '100ms'), { env });
+    const running = startService(here('--dry-run', '--poll', '100ms'), { env });
     onTestFinished(async () => void (await running.stop()));
-    await running.logged('trouble');
+    await running.logged('warning');
     expectCleanRun(await running.stop());
   });
 
-  test('does not steer a terminal that asks for a yes, or that shows a table', async () => {
-    const asking = onTerminal(here('cleanup', ...RUTHLESS), { columns: 120 });
+  test('cannot control the terminal of the cleanup prompt or of a table', async () => {
+    const asking = onTerminal(here('cleanup', ...NO_WAITS), { columns: 120 });
     await asking.shows(/End (this|these)/);
     asking.type('n');
     asking.type('\r');
@@ -244,15 +255,15 @@ describe('5. text that others chose', () => {
     expect(idle.isAlive()).toBe(true);
   });
 
-  test('does not forge a line of the history', async () => {
+  test('cannot forge a line of the history', async () => {
     const directory = join(clay.directory, 'state');
     const env = { STATE_DIRECTORY: directory };
-    const victim = await clay.sham({ project: `evil${EVIL}\u0000`, shape: 'native', idleSeconds: 7200 });
-    await reaper(here('cleanup', '--yes', ...RUTHLESS), { env: { ...env, CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' } });
-    await until('it is ended', () => !victim.isAlive());
-    const text = await reaper(['history'], { env });
+    const victim = await clay.spawnClaude({ project: `evil${EVIL}\u0000`, shape: 'native', idleSeconds: 7200 });
+    await runCli(here('cleanup', '--yes', ...NO_WAITS), { env: { ...env, CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' } });
+    await waitFor('it is ended', () => !victim.isAlive());
+    const text = await runCli(['history'], { env });
     expectCleanRun(text);
     expect(text.stdout).toContain('1 process');
-    expectCleanRun(await reaper(['history', '--json'], { env }), 6000);
+    expectCleanRun(await runCli(['history', '--json'], { env }), 6000);
   });
 });

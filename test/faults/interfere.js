@@ -7,6 +7,8 @@ import process from 'node:process';
 
 const { rules, trace, signals, clock } = JSON.parse(process.env.INTERFERE);
 delete process.env.INTERFERE;
+/** Every process is a day older than it is, as in test/helpers/older-machine.cjs. */
+const DAY_SECONDS = 86_400;
 const real = { ...fs };
 const kill = process.kill;
 const paths = new Map();
@@ -36,7 +38,8 @@ for (const name of [...CALLS, ...MORE_CALLS, ...FEW_MAKE]) {
 process.kill = (pid, signal) => {
   if (signals) real.appendFileSync(signals, `${pid} ${startTicks(pid)} ${signal}\n`);
   const call = `kill ${pid} ${signal}`;
-  for (const rule of rules.filter((each) => fires(each, call))) {
+  if (trace) real.appendFileSync(trace, `${call}\n`);
+  for (const rule of rules.filter((known) => fires(known, call))) {
     act(rule, 'kill', String(pid));
     if (rule.swallow) return true;
   }
@@ -68,7 +71,7 @@ function shiftClock() {
 function shiftedUptime() {
   const [up, idle] = real.readFileSync('/proc/uptime', 'utf8').split(' ');
   const path = `${clock}.uptime`;
-  real.writeFileSync(path, `${(Number(up) + shift().uptimeMs / 1000).toFixed(2)} ${idle}`);
+  real.writeFileSync(path, `${(Number(up) + DAY_SECONDS + shift().uptimeMs / 1000).toFixed(2)} ${idle}`);
   return path;
 }
 

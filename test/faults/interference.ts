@@ -28,7 +28,7 @@ const preload = new URL('interfere.js', import.meta.url).href;
 export const program = fileURLToPath(new URL('../../dist/clay-reaper.js', import.meta.url));
 
 /** Interferes with one run of the built program; `remove` it in the end. */
-export function interfere(rules: readonly Rule[]): {
+export function injectFault(rules: readonly Rule[]): {
   readonly env: Record<string, string>;
   /** Sets its clocks off the real ones by so much, from now on. */
   readonly setClock: (shift: { readonly wallMs: number; readonly uptimeMs: number }) => void;

@@ -2,11 +2,10 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { keyOf } from '../../src/judge/evidence.ts';
-import { readHost } from '../../src/observe/host.ts';
-import { emptyMemory } from '../../src/observe/observe.ts';
-import { type Look, look, type SweepSettings, type SweepState } from '../../src/sweep.ts';
-import { type Captured, layOutCaptures } from '../support/captured.ts';
+import { type Assessment, type AssessSettings, type AssessState, assess, newAssessState } from '../../src/assess.ts';
+import { findProcRoot } from '../../src/observe/clock.ts';
+import { keyOf } from '../../src/proc/process-id.ts';
+import { type Captured, createCapturedProc, settingsFor } from '../helpers/captured.ts';
 
 /**
  * Real processes' /proc, as captured, in which one read after the other goes wrong: the file is gone, or may not be read,
@@ -14,7 +13,7 @@ import { type Captured, layOutCaptures } from '../support/captured.ts';
  * work stays protected.
  */
 let captured: Captured;
-let settings: SweepSettings;
+let settings: AssessSettings;
 const servers: Server[] = [];
 
 const CALLS = [
@@ -29,7 +28,7 @@ const CALLS = [
 const real = { ...fs };
 const names = new Map<number, string>();
 
-/** Asked before each call, with its number and the path; gives the error that it is to fail with, or null. */
+/** Called before each call, with its number and the path; returns the error that it is to fail with, or null. */
 let fault: (nth: number, call: string, path: string) => string | null = () => null;
 let calls = 0;
 
@@ -65,7 +64,7 @@ function unpatch(): void {
 }
 
 beforeAll(async () => {
-  captured = layOutCaptures();
+  captured = createCapturedProc();
   vi.useFakeTimers({ toFake: ['Date'], now: captured.nowMs });
   for (const { pid, socket } of Object.values(captured.clays)) {
     const status = { ...captured.status, pid };
@@ -75,19 +74,9 @@ beforeAll(async () => {
     await new Promise<void>((resolve) => server.listen(socket, resolve));
     servers.push(server);
   }
-  const host = readHost(captured.procRoot);
-  if (!host.ok) throw new Error(host.failure.detail);
-  settings = {
-    host: host.value,
-    homes: { paths: Object.values(captured.clays).map(({ home }) => home), discover: 'nothing' },
-    limits: {
-      ...{ gracePeriodMs: 0, parkedAfterMs: 0, maxParked: null, minAgeMs: 0, cpuIdleBelow: 1 },
-      ...{ staleConnectionAfterMs: Number.POSITIVE_INFINITY, protectedProjects: [], protectedSessions: [] },
-    },
-    pressure: null,
-    killAfterMs: 0,
-    maxKillsPerSweep: 100,
-  };
+  const procRoot = findProcRoot(captured.procRoot);
+  if (!procRoot.ok) throw new Error(procRoot.failure.detail);
+  settings = settingsFor(captured, procRoot.value);
   shareSession();
   patch();
 });
@@ -98,7 +87,7 @@ afterAll(async () => {
   captured?.remove();
 });
 
-/** One of the tools shares the session of its claude, as a later release may have it: only its command line tells. */
+/** One of the tools shares the session of its claude, as a later release may have it: only its command line shows it. */
 function shareSession(): void {
   const { pid } = captured.processes['background-tool'] ?? { pid: 0 };
   const [tool = ''] = real.readFileSync(`${captured.procRoot}/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
@@ -110,47 +99,44 @@ function shareSession(): void {
   real.writeFileSync(`${captured.procRoot}/${tool}/stat`, fields.join(' '));
 }
 
-/** A state in which each process was seen before, and the table of this real machine is not due. */
-async function seenBefore(): Promise<SweepState> {
+/** A state in which each process was seen twice before. */
+async function seenBefore(): Promise<AssessState> {
   fault = () => null;
-  const state: SweepState = { memory: emptyMemory(), watches: new Map() };
-  state.memory.tableAtMs = Number.POSITIVE_INFINITY;
-  await look(settings, state);
-  state.memory.tableAtMs = Number.POSITIVE_INFINITY;
-  await look(settings, state);
+  const state = newAssessState(settings.procRoot);
+  await assess(settings, state);
+  await assess(settings, state);
   return state;
 }
 
 /** The verdict on each captured process, by its name; null for one that was left out. */
-function verdicts(found: Look): Record<string, string | null> {
+function verdicts(found: Assessment): Record<string, string | null> {
   return Object.fromEntries(
     Object.entries(captured.processes).map(([name, { pid }]) => [
       name,
-      found.judgements.find((each) => each.evidence.id.pid === pid)?.verdict ?? null,
+      found.judgements.find((judgement) => judgement.evidence.id.pid === pid)?.verdict ?? null,
     ]),
   );
 }
 
-/** One look with a fault, after two without; `forgetful`: nothing is known of the processes but what was watched. */
-async function lookWith(state: SweepState, faulty: typeof fault, forgetful: boolean): Promise<Look> {
-  const own: SweepState = {
-    memory: { ...state.memory, facts: forgetful ? new Map() : new Map(state.memory.facts), foundHomes: new Set() },
-    watches: new Map(state.watches),
-  };
+/** An assessment with a fault, tracked as after two without; `forgetful`: the observer has read no process before. */
+async function lookWith(state: AssessState, faulty: typeof fault, forgetful: boolean): Promise<Assessment> {
+  const own = newAssessState(settings.procRoot);
+  if (!forgetful) await assess(settings, own);
+  own.tracking = new Map(state.tracking);
   calls = 0;
   fault = faulty;
   try {
-    return await look(settings, own);
+    return await assess(settings, own);
   } finally {
     fault = () => null;
   }
 }
 
 describe.each([
-  ['of which nothing is known yet', true],
-  ['that was looked at before', false],
-])('7. a process %s', (_, forgetful) => {
-  let state: SweepState;
+  ['not in the cache', true],
+  ['in the cache', false],
+])('assessment of processes %s, with failing reads', (_, forgetful) => {
+  let state: AssessState;
   let clean: Record<string, string | null>;
   let count: number;
   let trace: { readonly call: string; readonly path: string }[];
@@ -170,7 +156,7 @@ describe.each([
     count = trace.length;
   });
 
-  test('is judged by some hundred reads, and the idle ones are to be reaped', () => {
+  test('without faults reads over 100 files and finds the idle ones to reap', () => {
     expect(count).toBeGreaterThan(100);
     expect(Object.keys(clean).filter((name) => clean[name] === 'reap')).toEqual(
       expect.arrayContaining(['idle', 'sdk-0.3.330-idle']),
@@ -179,29 +165,29 @@ describe.each([
     expect(new Set(found(state))).not.toContain(undefined);
   });
 
-  // Of each kind that the program tells apart: not allowed, no memory or descriptor, nonsense.
+  // Of each kind that the program distinguishes: not allowed, no memory or descriptor, nonsense.
   test.each(['EACCES', 'EMFILE', 'ENOMEM', 'EIO', 'ELOOP'])(
-    'and is at work is protected, whichever read fails with %s',
+    'protects those at work whichever single read fails with %s',
     async (code) => {
       for (let nth = 1; nth <= count; nth += 1) {
-        const found = await lookWith(state, (each) => (each === nth ? code : null), forgetful);
+        const found = await lookWith(state, (call) => (call === nth ? code : null), forgetful);
         expectNoneLost(found, trace[nth - 1], code);
       }
     },
   );
 
   test.each(['EACCES', 'EMFILE', 'ENOENT', 'ESRCH'])(
-    'and is at work is protected if from some read on every one fails with %s',
+    'protects those at work if every read from some point on fails with %s',
     async (code) => {
       for (let nth = 1; nth <= count; nth += 1) {
-        const found = await lookWith(state, (each) => (each >= nth ? code : null), forgetful);
+        const found = await lookWith(state, (call) => (call >= nth ? code : null), forgetful);
         expectNoneLost(found, trace[nth - 1], code);
       }
     },
   );
 
   test.each(['ENOENT', 'ESRCH'])(
-    'that vanishes at any read (%s) throws nothing, and no other suffers',
+    'survives a process that exits at any read (%s), without losing protections',
     async (code) => {
       for (let nth = 1; nth <= count; nth += 1) {
         const gone = new RegExp(`^${captured.procRoot}/(\\d+)`).exec(trace[nth - 1]?.path ?? '')?.[1];
@@ -209,7 +195,7 @@ describe.each([
         const itsOwn = `${captured.procRoot}/${gone}/`;
         const found = await lookWith(
           state,
-          (each, _call, path) => (each >= nth && `${path}/`.startsWith(itsOwn) ? code : null),
+          (call, _name, path) => (call >= nth && `${path}/`.startsWith(itsOwn) ? code : null),
           forgetful,
         );
         // A tool that has vanished is none any more; the process that it ran below may rest now.
@@ -219,20 +205,20 @@ describe.each([
     },
   );
 
-  test.each(['ENOENT', 'ESRCH'])('of which any one file is not there (%s) throws nothing', async (code) => {
+  test.each(['ENOENT', 'ESRCH'])('survives any single missing file (%s), without losing protections', async (code) => {
     for (let nth = 1; nth <= count; nth += 1) {
       const { path } = trace[nth - 1] ?? { path: '' };
-      const found = await lookWith(state, (each) => (each === nth ? code : null), forgetful);
+      const found = await lookWith(state, (call) => (call === nth ? code : null), forgetful);
       // What may be missing for good reason: a descriptor that was closed, a thread or a tool that ended, a file of Claude's or Clay's.
-      const mayBeMissing = /\/(fd|task)\/|\/home\/|\/tcp6$|\.claude\//.test(path.slice(captured.procRoot.length - 5));
+      const optional = /\/(fd|task)\/|\/home\/|\/tcp6$|\.claude\//.test(path.slice(captured.procRoot.length - 5));
       const own = Object.values(captured.processes).some(({ pid }) => path.startsWith(`${captured.procRoot}/${pid}/`));
-      if (own && !mayBeMissing) expectNoneLost(found, trace[nth - 1], code);
+      if (own && !optional) expectNoneLost(found, trace[nth - 1], code);
     }
   });
 
-  const found = (of: SweepState): string[] => [...of.watches.keys()];
+  const found = (of: AssessState): string[] => [...of.tracking.keys()];
 
-  function expectNoneLost(seen: Look, at: { call: string; path: string } | undefined, code: string): void {
+  function expectNoneLost(seen: Assessment, at: { call: string; path: string } | undefined, code: string): void {
     const now = verdicts(seen);
     const lost = Object.keys(clean).filter((name) => clean[name] === 'protected' && now[name] === 'reap');
     expect({ lost, at, code }).toEqual({ lost: [], at, code });

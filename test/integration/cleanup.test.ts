@@ -5,14 +5,13 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Clay, type Sham, type ShamOptions, type StatusBehaviour, startClay } from '../support/clay.ts';
-import { identify, isAlive } from '../support/processes.ts';
-import { type ProcessReport, type Report, reaper, reaperJson } from '../support/reaper.ts';
-import { until } from '../support/until.ts';
+import { type Clay, type FakeClaude, IDLE, IDLE_NATIVE, type StatusBehaviour, startClay } from '../helpers/clay.ts';
+import { type ProcessReport, type Report, runCli, runCliJson, startService } from '../helpers/cli.ts';
+import { identify, isAlive } from '../helpers/processes.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 
-const IDLE: ShamOptions = { project: 'rest', journal: 'ended', transcript: true, idleSeconds: 3600 };
-const row = (report: Report, sham: Sham): ProcessReport | undefined =>
-  report.processes.find((each) => each.pid === sham.pid);
+const row = (report: Report, claude: FakeClaude): ProcessReport | undefined =>
+  report.processes.find((process) => process.pid === claude.pid);
 
 // Each has a Clay of its own, and most of its time goes by in waiting: side by side.
 const it = test.extend<{ clay: Clay; here: (...more: string[]) => string[] }>({
@@ -37,70 +36,80 @@ function tcpSocketOf(pid: number): string | null {
 }
 
 describe.concurrent('cleanup', () => {
-  it('ends what is idle, and nothing else', async ({ clay, here, expect }) => {
-    const idle = await clay.sham(IDLE);
-    const withServer = await clay.sham({ ...IDLE, start: { mcpServer: true } });
-    const waiting = await clay.sham({ project: 'busy', journal: 'permission' });
-    const tool = await clay.sham({ ...IDLE, start: { toolShell: true } });
-    const { status, report } = await reaperJson(here('--yes'));
+  it('ends idle processes and no others', async ({ clay, here, expect }) => {
+    const idle = await clay.spawnClaude(IDLE);
+    const withServer = await clay.spawnClaude({ ...IDLE, start: { mcpServer: true } });
+    const waiting = await clay.spawnClaude({ project: 'busy', journal: 'permission' });
+    const tool = await clay.spawnClaude({ ...IDLE, start: { toolShell: true } });
+    const { status, report } = await runCliJson(here('--yes'));
     expect(status).toBe(0);
     expect(row(report, idle)).toMatchObject({ verdict: 'reap', outcome: 'terminated' });
     expect(row(report, withServer)).toMatchObject({ verdict: 'reap', outcome: 'terminated' });
     expect(row(report, waiting)?.outcome).toBeUndefined();
-    expect([idle, withServer, waiting, tool].map((sham) => sham.isAlive())).toEqual([false, false, true, true]);
+    expect([idle, withServer, waiting, tool].map((claude) => claude.isAlive())).toEqual([false, false, true, true]);
     expect(report.totals.failed).toBe(0);
     expect(report.totals.reclaimedBytes).toBe(
-      (row(report, idle)?.rssBytes ?? 0) + (row(report, withServer)?.rssBytes ?? 0),
+      (row(report, idle)?.reclaimableBytes ?? 0) + (row(report, withServer)?.reclaimableBytes ?? 0),
     );
   });
 
+  it('names the file whose dry_run keeps it from ending anything', async ({ clay, here, expect }) => {
+    const idle = await clay.spawnClaude(IDLE);
+    const file = join(clay.home, 'reaper.toml');
+    writeFileSync(file, 'dry_run = true\n');
+    const { stdout } = await runCli(here('--yes', '--config', file));
+    expect(stdout).toMatch(/would reap 1 process, .*; nothing was ended: dry_run = true in /);
+    expect(stdout).toContain(file);
+    expect(idle.isAlive()).toBe(true);
+  });
+
   it('--dry-run ends nothing', async ({ clay, here, expect }) => {
-    const idle = await clay.sham(IDLE);
-    const { status, report } = await reaperJson(here('--dry-run'));
+    const idle = await clay.spawnClaude(IDLE);
+    const { status, report } = await runCliJson(here('--dry-run'));
     expect(status).toBe(0);
     expect(row(report, idle)).toMatchObject({ verdict: 'reap', outcome: 'would-reap' });
     expect(report.totals).toMatchObject({ reclaimedBytes: 0, failed: 0 });
     expect(idle.isAlive()).toBe(true);
   });
 
-  it('--now does not wait, but every protection and min_age still hold', async ({ clay, here, expect }) => {
-    const fresh = await clay.sham({ ...IDLE, idleSeconds: 0 });
-    const waiting = await clay.sham({ project: 'busy', journal: 'permission' });
-    const young = await reaperJson(['cleanup', '--clay-home', clay.home, '--yes', '--now']);
-    expect(young.report.processes.map((each) => each.reasons.map((reason) => reason.code))).toEqual([
+  it('--now skips the waits but keeps every protection and min_age', async ({ clay, here, expect }) => {
+    const fresh = await clay.spawnClaude({ ...IDLE, idleSeconds: 0 });
+    const waiting = await clay.spawnClaude({ project: 'busy', journal: 'permission' });
+    const young = await runCliJson(['cleanup', '--clay-home', clay.home, '--yes', '--now', '--min-age', '2d']);
+    expect(young.report.processes.map((process) => process.reasons.map((reason) => reason.code))).toEqual([
       ['young'],
       ['young', 'turn', 'processing'],
     ]);
-    const { report } = await reaperJson(here('--yes', '--now'));
+    const { report } = await runCliJson(here('--yes', '--now'));
     expect(row(report, fresh)).toMatchObject({ outcome: 'terminated', graceSeconds: 0 });
     expect(waiting.isAlive()).toBe(true);
   });
 
-  it('kills what ignores SIGTERM, and ends what the killed one leaves behind', async ({ clay, here, expect }) => {
-    const deaf = await clay.sham({ ...IDLE, start: { ignoreSigterm: true, mcpServer: true } });
+  it('sends SIGKILL to a process that ignores SIGTERM, and ends its surviving descendants', async ({
+    clay,
+    here,
+    expect,
+  }) => {
+    const deaf = await clay.spawnClaude({ ...IDLE, start: { ignoreSigterm: true, mcpServer: true } });
     const server = identify(deaf.children.mcpServer ?? 0);
-    const { status, report } = await reaperJson(here('--yes', '--kill-after', '500ms'));
+    const { status, report } = await runCliJson(here('--yes', '--kill-after', '500ms'));
     expect(status).toBe(0);
     expect(row(report, deaf)).toMatchObject({ outcome: 'killed' });
     expect(deaf.isAlive()).toBe(false);
     expect(server && isAlive(server)).toBe(false);
   });
 
-  it('lets a SessionEnd hook run to its end', async ({ clay, here, expect }) => {
-    const hooked = await clay.sham({ ...IDLE, start: { sessionEndHookSeconds: 2 } });
-    const { report } = await reaperJson(here('--yes', '--kill-after', '20s'));
+  it('waits for a SessionEnd hook to finish', async ({ clay, here, expect }) => {
+    const hooked = await clay.spawnClaude({ ...IDLE, start: { sessionEndHookSeconds: 2 } });
+    const { report } = await runCliJson(here('--yes', '--kill-after', '20s'));
     expect(row(report, hooked)).toMatchObject({ outcome: 'terminated' });
   });
 
-  it('asks Clay again before SIGKILL: a turn that has begun meanwhile spares the process', async ({
-    clay,
-    here,
-    expect,
-  }) => {
-    const hooked = await clay.sham({ ...IDLE, start: { sessionEndHookSeconds: 60 } });
-    const running = reaperJson(here('--yes', '--kill-after', '3s'));
+  it('spares a process whose turn begins between SIGTERM and SIGKILL', async ({ clay, here, expect }) => {
+    const hooked = await clay.spawnClaude({ ...IDLE, start: { sessionEndHookSeconds: 60 } });
+    const running = runCliJson(here('--yes', '--kill-after', '3s'));
     // The session file goes first.
-    await until('it has got SIGTERM', () => !existsSync(hooked.sessionFile), 30_000);
+    await waitFor('it has got SIGTERM', () => !existsSync(hooked.sessionFile), 30_000);
     await hooked.record('open');
     const { status, report } = await running;
     expect(row(report, hooked)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
@@ -108,29 +117,25 @@ describe.concurrent('cleanup', () => {
     expect(status).toBe(0);
   });
 
-  it('looks again right before SIGTERM: one that has woken up is spared', async ({ clay, here, expect }) => {
-    const sham = await clay.sham({ ...IDLE, shape: 'native' });
+  it('spares a process that becomes busy right before SIGTERM', async ({ clay, here, expect }) => {
+    const claude = await clay.spawnClaude(IDLE_NATIVE);
     // Slow enough that a process can wake up while Clay is asked for the third time.
     await clay.answerStatus({ mode: 'slow', delayMs: 1 });
-    const running = reaperJson(here('--yes'));
-    await until('Clay is asked once more', async () => (await clay.statusRequests()) >= 3);
-    await sham.tell({ sessionFile: { status: 'busy' } });
+    const running = runCliJson(here('--yes'));
+    await waitFor('Clay is asked once more', async () => (await clay.statusRequests()) >= 3);
+    await claude.command({ sessionFile: { status: 'busy' } });
     const { status, report } = await running;
-    expect(row(report, sham)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
-    expect(sham.isAlive()).toBe(true);
+    expect(row(report, claude)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
+    expect(claude.isAlive()).toBe(true);
     expect(status).toBe(0);
   });
 
-  it('is not fooled by the name of a unix socket that looks like another row of the table', async ({
-    clay,
-    here,
-    expect,
-  }) => {
+  it('ignores a unix socket name that imitates a row of /proc/net/unix', async ({ clay, here, expect }) => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
-    const sham = await clay.sham({ ...IDLE, start: { connect: { port } } });
-    const inode = await until('its connection has a socket', () => tcpSocketOf(sham.pid));
+    const claude = await clay.spawnClaude({ ...IDLE, start: { connect: { port } } });
+    const inode = await waitFor('its connection has a socket', () => tcpSocketOf(claude.pid));
     const forger = spawn(
       process.execPath,
       ['-e', FORGER, `x\n0000000000000000: 00000003 00000000 00000000 0001 03 ${inode}`],
@@ -141,23 +146,34 @@ describe.concurrent('cleanup', () => {
     );
     try {
       await new Promise((resolve) => forger.stdout.once('data', resolve));
-      const { report } = await reaperJson(here('--yes'));
-      // The cheap look takes the connection for a unix socket; the last one before SIGTERM asks TCP's own tables.
-      expect(row(report, sham)).toMatchObject({ verdict: 'reap', outcome: 'spared' });
-      expect(sham.isAlive()).toBe(true);
+      const { report } = await runCliJson(here('--yes'));
+      expect(row(report, claude)).toMatchObject({ verdict: 'protected', reasons: [{ code: 'connection' }] });
+      // A sweep of the service takes the connection for a unix socket. The recheck before SIGTERM reads the TCP tables.
+      const service = startService(['--clay-home', clay.home, '--min-age', '0s', '--poll', '500ms']);
+      try {
+        const spared = await service.logged('spared', ({ pid }) => pid === claude.pid);
+        expect(spared).toMatchObject({ reason: expect.stringContaining('connection') });
+      } finally {
+        await service.stop();
+      }
+      expect(claude.isAlive()).toBe(true);
     } finally {
       forger.kill();
       server.close();
     }
   });
 
-  it('ends at most max_kills_per_sweep, the longest idle first', async ({ clay, here, expect }) => {
-    const shams = [await clay.sham(IDLE), await clay.sham({ ...IDLE, idleSeconds: 7200 }), await clay.sham(IDLE)];
-    const { report } = await reaperJson(here('--yes'), { env: { CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' } });
-    expect(shams.map((sham) => row(report, sham)?.outcome)).toEqual(['spared', 'terminated', 'spared']);
+  it('ends at most max_kills_per_sweep processes, longest idle first', async ({ clay, here, expect }) => {
+    const claudes = [
+      await clay.spawnClaude(IDLE),
+      await clay.spawnClaude({ ...IDLE, idleSeconds: 7200 }),
+      await clay.spawnClaude(IDLE),
+    ];
+    const { report } = await runCliJson(here('--yes'), { env: { CLAY_REAPER_MAX_KILLS_PER_SWEEP: '1' } });
+    expect(claudes.map((claude) => row(report, claude)?.outcome)).toEqual(['spared', 'terminated', 'spared']);
   });
 
-  it('leaves alone every Clay without a usable answer, handles the others as usual, and exits with 4', async ({
+  it('spares processes of Clays without a usable answer, reaps those of others, and exits with 4', async ({
     clay,
     here,
     expect,
@@ -175,32 +191,32 @@ describe.concurrent('cleanup', () => {
       { mode: 'ok', override: { pid: 1 } },
       { mode: 'ok', override: { projects: [{ slug: 'rest', path: '/' }] } },
     ];
-    const idle = await clay.sham(IDLE);
+    const idle = await clay.spawnClaude(IDLE);
     const others = await Promise.all(
       behaviours.map(async (behaviour) => {
         const other = await startClay({ projects: ['rest'] });
-        const sham = await other.sham({ ...IDLE, shape: 'native' });
+        const claude = await other.spawnClaude(IDLE_NATIVE);
         await other.answerStatus(behaviour);
-        return { behaviour, other, sham };
+        return { behaviour, other, claude };
       }),
     );
     try {
       const homes = others.flatMap(({ other }) => ['--clay-home', other.home]);
-      const { status, report, stderr } = await reaperJson(here('--yes', '--now', ...homes));
+      const { status, report, stderr } = await runCliJson(here('--yes', '--now', ...homes));
       expect(status).toBe(4);
       expect(row(report, idle)?.outcome).toBe('terminated');
-      for (const { behaviour, other, sham } of others) {
+      for (const { behaviour, other, claude } of others) {
         const what = JSON.stringify(behaviour);
         expect(
-          row(report, sham)?.reasons.map((reason) => reason.code),
+          row(report, claude)?.reasons.map((reason) => reason.code),
           what,
         ).toEqual(['api']);
         expect(
-          report.clay.find((each) => each.pid === other.pid),
+          report.clay.find((daemon) => daemon.pid === other.pid),
           what,
         ).toMatchObject({ api: 'unreachable', apiError: expect.any(String) });
         expect(stderr, what).toContain(other.home);
-        expect(sham.isAlive(), what).toBe(true);
+        expect(claude.isAlive(), what).toBe(true);
       }
       expect(stderr.trim().split('\n')).toHaveLength(others.length);
     } finally {
@@ -208,30 +224,30 @@ describe.concurrent('cleanup', () => {
     }
   });
 
-  it('does not begin without a terminal, --yes or --dry-run', async ({ clay, here, expect }) => {
-    const idle = await clay.sham(IDLE);
-    const { status, stderr, stdout } = await reaper(here());
+  it('refuses to run without a terminal, --yes or --dry-run', async ({ clay, here, expect }) => {
+    const idle = await clay.spawnClaude(IDLE);
+    const { status, stderr, stdout } = await runCli(here());
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(/--yes.*--dry-run/);
     expect(idle.isAlive()).toBe(true);
   });
 
-  it('kills what was stopped and takes no SIGTERM', async ({ clay, here, expect }) => {
-    const idle = await clay.sham(IDLE);
+  it('sends SIGKILL to a stopped process, which cannot handle SIGTERM', async ({ clay, here, expect }) => {
+    const idle = await clay.spawnClaude(IDLE);
     process.kill(idle.pid, 'SIGSTOP');
-    const { status, report } = await reaperJson(here('--yes', '--kill-after', '200ms'));
+    const { status, report } = await runCliJson(here('--yes', '--kill-after', '200ms'));
     expect(row(report, idle)).toMatchObject({ outcome: 'killed' });
     expect(status).toBe(0);
   });
 });
 
-describe.concurrent('no Clay', () => {
+describe.concurrent('without a Clay', () => {
   test.each([['status'], ['cleanup', '--yes'], ['cleanup', '--dry-run']])(
-    '%s %s exits with 3 and says where it looked',
+    '"%s %s" exits with 3 and names the places searched',
     async (...args) => {
       const home = mkdtempSync(join(tmpdir(), 'no-clay-'));
       try {
-        const { status, report, stderr } = await reaperJson([...args, '--clay-home', home]);
+        const { status, report, stderr } = await runCliJson([...args, '--clay-home', home]);
         expect(status).toBe(3);
         expect(stderr).toContain(home);
         expect(stderr.trim().split('\n')).toHaveLength(1);
@@ -242,12 +258,12 @@ describe.concurrent('no Clay', () => {
     },
   );
 
-  test('a daemon.json that a crash left behind leads to no Clay, be its pid free or another process', async () => {
+  test('ignores a stale daemon.json whose pid is free or belongs to another process', async () => {
     const home = mkdtempSync(join(tmpdir(), 'no-clay-'));
     try {
       for (const pid of [2 ** 22 - 1, process.pid, 1, -1, 2 ** 31, '1; rm']) {
         writeFileSync(join(home, 'daemon.json'), JSON.stringify({ pid }));
-        const { status, stderr } = await reaper(['cleanup', '--yes', '--clay-home', home]);
+        const { status, stderr } = await runCli(['cleanup', '--yes', '--clay-home', home]);
         expect(status).toBe(3);
         expect(stderr).toContain(home);
       }
@@ -257,10 +273,10 @@ describe.concurrent('no Clay', () => {
   });
 });
 
-describe.concurrent('bad usage', () => {
+describe.concurrent('invalid arguments', () => {
   test.each([
-    [['statu'], /statu/],
-    [[], /run, cleanup, status/],
+    [['statu'], /unknown command 'statu': did you mean status\? \(see/],
+    [[], /begin with "clay-reaper status", then "clay-reaper cleanup"/],
     [['status', '--gracee', '5m'], /--gracee/],
     [['status', '--grace', '5'], /--grace .*30s.*"5"/],
     [['status', '--grace', 'soon'], /--grace .*"soon"/],
@@ -271,7 +287,7 @@ describe.concurrent('bad usage', () => {
     [['status', '--config', '/nonexistent.toml'], /\/nonexistent\.toml/],
     [['cleanup', '--yes', 'extra'], /argument/],
   ])('%j exits with 2 and one line that says what is allowed', async (args, line) => {
-    const { status, stdout, stderr } = await reaper(args);
+    const { status, stdout, stderr } = await runCli(args);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(line);
     expect(stderr.trim().split('\n')).toHaveLength(1);
@@ -288,7 +304,7 @@ describe.concurrent('bad usage', () => {
     const file = join(folder, 'config.toml');
     try {
       writeFileSync(file, text);
-      const { status, stderr } = await reaper(['status', '--config', file]);
+      const { status, stderr } = await runCli(['status', '--config', file]);
       expect(status).toBe(2);
       expect(stderr).toMatch(line);
       expect(stderr.trim().split('\n')).toHaveLength(1);
@@ -297,11 +313,11 @@ describe.concurrent('bad usage', () => {
     }
   });
 
-  test('an unknown or bad variable exits with 2', async () => {
-    expect(await reaper(['status'], { env: { CLAY_REAPER_GRACE: '5m' } })).toMatchObject({
+  test('an unknown or invalid environment variable exits with 2', async () => {
+    expect(await runCli(['status'], { env: { CLAY_REAPER_GRACE: '5m' } })).toMatchObject({
       status: 2,
       stderr: expect.stringContaining('CLAY_REAPER_GRACE '),
     });
-    expect(await reaper(['status'], { env: { CLAY_REAPER_GRACE_PERIOD: 'x' } })).toMatchObject({ status: 2 });
+    expect(await runCli(['status'], { env: { CLAY_REAPER_GRACE_PERIOD: 'x' } })).toMatchObject({ status: 2 });
   });
 });

@@ -3,14 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type ReaperOptions, reaper } from '../support/reaper.ts';
+import { startClay } from '../helpers/clay.ts';
+import { type CliOptions, runCli } from '../helpers/cli.ts';
 
 const shipped = fileURLToPath(new URL('../../systemd/config.toml', import.meta.url));
 
 describe('config', () => {
   let folder: string;
   let file: string;
-  const config = (args: readonly string[], options?: ReaperOptions) => reaper(['config', ...args], options);
+  const config = (args: readonly string[], options?: CliOptions) => runCli(['config', ...args], options);
   /** Its lines as [setting, value, source]. */
   const rowsOf = (stdout: string): string[][] => stdout.split('\n').map((line) => line.trim().split(/ {2,}/));
 
@@ -20,9 +21,9 @@ describe('config', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('shows every setting in force, and where its value is from', async () => {
+  it('shows every effective setting and its source', async () => {
     writeFileSync(file, 'grace_period = "90s"\nmin_age = "2m"\n[protect]\nprojects = ["shop", "blog"]\n');
-    const env = { CLAY_REAPER_KILL_AFTER: '45s', CLAY_REAPER_MIN_AGE: '3m', CLAY_REAPER_PROTECT_SESSIONS: 'a,b' };
+    const env = { CLAY_REAPER_KILL_AFTER: '45s', CLAY_REAPER_MIN_AGE: '3m', CLAY_REAPER_PROTECT_PROJECTS: '/a,/b' };
     const { status, stdout, stderr } = await config(['--config', file, '--parked-after', 'never'], { env });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const rows = rowsOf(stdout);
@@ -35,13 +36,24 @@ describe('config', () => {
       ['max_parked', 'not set', 'default'],
       ['kill_after', '"45s"', 'CLAY_REAPER_KILL_AFTER'],
       ['min_age', '"3m"', 'CLAY_REAPER_MIN_AGE'],
-      ['protect.projects', '[ "shop", "blog" ]', file],
-      ['protect.sessions', '[ "a", "b" ]', 'CLAY_REAPER_PROTECT_SESSIONS'],
+      ['protect.projects', '[ "/a", "/b" ]', 'CLAY_REAPER_PROTECT_PROJECTS'],
     ])
       expect(rows).toContainEqual(row);
   });
 
-  it('gives it as JSON', async () => {
+  it('--check warns of a protected project that no Clay has', async () => {
+    const clay = await startClay({ projects: ['rest'] });
+    try {
+      writeFileSync(file, `clay_home = ["${clay.home}"]\n[protect]\nprojects = ["rest", "shopp"]\n`);
+      const { status, stderr } = await config(['--check', file]);
+      expect(status).toBe(0);
+      expect(stderr).toBe('clay-reaper: warning: no Clay has the project "shopp" of [protect]; there are rest\n');
+    } finally {
+      await clay.stop();
+    }
+  });
+
+  it('prints settings and sources with --json', async () => {
     writeFileSync(file, 'grace_period = "90s"\n[log]\nlevel = "debug"\n');
     const { status, stdout } = await config(['--json', '--config', file, '--clay-home', '/a', '--clay-home', '/b']);
     expect(status).toBe(0);
@@ -52,14 +64,14 @@ describe('config', () => {
         grace_period: { value: '90s', source: file },
         parked_after: { value: '30m', source: 'default' },
         max_parked: { value: null, source: 'default' },
-        cpu_idle_below: { value: 1, source: 'default' },
+        cpu_idle_below: { value: 5, source: 'default' },
         clay_home: { value: ['/a', '/b'], source: '--clay-home' },
         'log.level': { value: 'debug', source: file },
       },
     });
   });
 
-  it('says where a file would be if there were one, and reads the one that is there', async () => {
+  it('names the default path if there is no file, and reads the file if there is one', async () => {
     const env = { CONFIGURATION_DIRECTORY: folder };
     const without = await config([], { env });
     expect(without.stdout).toContain(`There is no configuration file (${file}).`);
@@ -68,18 +80,21 @@ describe('config', () => {
     expect(rowsOf(stdout)).toContainEqual(['poll_interval', '"1m"', file]);
   });
 
-  it('--check finds a file good, that which is shipped too', async () => {
+  it('--check accepts a valid file and the shipped one', async () => {
     writeFileSync(file, '[pressure]\nsome_avg10 = 10\n');
     const checked = await config(['--check', file]);
     expect(checked).toMatchObject({ status: 0, stderr: '' });
-    expect(checked.stdout).toContain(`${file} is good`);
+    expect(checked.stdout).toContain(`${file} is valid. Effective settings:`);
     expect(rowsOf(checked.stdout)).toContainEqual(['pressure.some_avg10', '10', file]);
     expect(await config(['--check', shipped])).toMatchObject({ status: 0, stderr: '' });
   });
 
   it.each([
     ['grace_period = "soon"', /config\.toml: grace_period must be a duration .*not "soon"/],
-    ['grace_perod = "5m"', /config\.toml: unknown key grace_perod; there are .*grace_period/],
+    [
+      'grace_perod = "5m"',
+      /config\.toml: unknown key grace_perod \(did you mean grace_period\?\); the keys are .*grace_period/,
+    ],
     ['[protect]\nprojects = "shop"', /config\.toml: protect\.projects must be a list .*not "shop"/],
     ['[protect\n', /config\.toml:1: /],
   ])('--check refuses %j in one line', async (text, line) => {
@@ -93,13 +108,13 @@ describe('config', () => {
     expect(stderr.trim().split('\n')).toHaveLength(1);
   });
 
-  it('--check of a file that is not there is an error', async () => {
+  it('--check fails if the file does not exist', async () => {
     const { status, stderr } = await config(['--check', file]);
     expect(status).toBe(2);
     expect(stderr).toBe(`clay-reaper: ${file}: the configuration cannot be read (ENOENT)\n`);
   });
 
-  it('says that the settings of memory pressure are off unless one is given', async () => {
+  it('shows memory pressure settings as off unless one is given', async () => {
     const off = await config([]);
     expect(off.stdout).toMatch(/^pressure\.grace_period +"30s" +default \(off/m);
     writeFileSync(file, '[pressure]\nsome_avg10 = 10\n');
@@ -107,7 +122,7 @@ describe('config', () => {
     expect(rowsOf(on.stdout)).toContainEqual(['pressure.grace_period', '"30s"', 'default']);
   });
 
-  it('is no wider than 80 columns as long as no value or path is', async () => {
+  it('fits 80 columns unless a value or path is longer', async () => {
     const { stdout } = await config([]);
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
   });

@@ -1,28 +1,43 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { withSettings } from '../../src/build/docs/settings.ts';
+import { DOCUMENTS, withTables } from '../../scripts/doc-tables.ts';
+import { createProgram } from '../../src/cli.ts';
 import { EXAMPLES } from '../../src/commands/examples.ts';
 import { environmentName, SETTING_KEYS } from '../../src/config/settings.ts';
-import { EXIT } from '../../src/output/exit-status.ts';
-import { createProgram } from '../../src/program.ts';
-import { reaper } from '../support/reaper.ts';
+import { EXIT } from '../../src/report/exit-status.ts';
+import { runCli } from '../helpers/cli.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const readme = readFileSync(`${root}README.md`, 'utf8');
-const program = createProgram('1.2.3', () => {});
+const program = createProgram({ version: '1.2.3', commit: null }, () => {});
 const commands = program.commands.map((command) => command.name());
 
 describe('--help', () => {
-  it('of the program names every command', async () => {
-    const { status, stdout, stderr } = await reaper(['--help']);
+  it('of the program lists every command', async () => {
+    const { status, stdout, stderr } = await runCli(['--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     for (const command of commands) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
   });
 
-  it.each(commands)('of %s has an example that the program would take', async (command) => {
-    const { status, stdout, stderr } = await reaper([command, '--help']);
+  it('of the program leads with status and cleanup, and so do the README and the error of a call without a command', async () => {
+    const { stdout } = await runCli(['--help']);
+    const named = [...stdout.matchAll(/^ {2}(?:clay-reaper )?([a-z]+)\b/gm)].map(([, name]) => name);
+    expect(named.slice(0, 2)).toEqual(['status', 'cleanup']);
+    expect(stdout).toMatch(/^Begin with:\n {2}clay-reaper status .*\n {2}clay-reaper cleanup /m);
+    const shown = [...readme.matchAll(/^ {4}(?:sudo )?(?:node \S+\.js|clay-reaper) ([a-z]+)/gm)].map(
+      ([, name]) => name,
+    );
+    expect(shown.slice(0, 2)).toEqual(['status', 'cleanup']);
+    const { status, stderr } = await runCli([]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/begin with "clay-reaper status", then "clay-reaper cleanup"/);
+  });
+
+  it.each(commands)('of %s has a valid example', async (command) => {
+    const { status, stdout, stderr } = await runCli([command, '--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     const examples = EXAMPLES[command] ?? [];
@@ -32,31 +47,32 @@ describe('--help', () => {
       const [name, ...words] = line.replace(/^sudo /, '').split(' ');
       expect([name, words[0]]).toEqual(['clay-reaper', command]);
       // --help wins over all that is good, but not over an option that is unknown.
-      expect((await reaper([...words, '--help'])).status).toBe(0);
-      const known = program.commands.find((each) => each.name() === command)?.options.map(({ long }) => long);
-      for (const word of words.filter((each) => each.startsWith('--'))) expect(known).toContain(word);
+      expect((await runCli([...words, '--help'])).status).toBe(0);
+      const known = program.commands.find((candidate) => candidate.name() === command)?.options.map(({ long }) => long);
+      for (const word of words.filter((argument) => argument.startsWith('--'))) expect(known).toContain(word);
     }
   });
 });
 
-describe('the man page', () => {
+describe('man page', () => {
   const page = readFileSync(`${root}dist/clay-reaper.8`, 'utf8');
   /** What is left when the marks of roff are read. */
   const plain = page.replaceAll('\\-', '-').replaceAll('\\(aq', "'").replaceAll('\\(ti', '~').replaceAll('""', '"');
 
-  it('comes with the package, where npm looks for it', () => {
+  it('is in the package where npm looks for it', () => {
     const { man } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'));
-    expect(man).toBe('dist/clay-reaper.8');
+    // npm links only an array on "npm install --global".
+    expect(man).toEqual(['dist/clay-reaper.8']);
     const packed = execFileSync('npm', ['pack', '--dry-run', '--ignore-scripts', '--json'], {
       cwd: root,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     const [{ files }] = JSON.parse(packed) as [{ files: { path: string }[] }];
-    expect(files.map(({ path }) => path)).toContain(man);
+    expect(files.map(({ path }) => path)).toEqual(expect.arrayContaining(man));
   });
 
-  it('is about every command, option, setting, example and exit status', () => {
+  it('covers every command, option, setting, example and exit status', () => {
     for (const command of program.commands) {
       expect(plain).toMatch(new RegExp(`^\\.SS "${command.name()}`, 'm'));
       for (const { flags } of command.options) expect(plain).toContain(`"${flags}"`);
@@ -69,7 +85,7 @@ describe('the man page', () => {
     for (const status of Object.values(EXIT)) expect(plain).toMatch(new RegExp(`^\\.B "${status}"$`, 'm'));
   });
 
-  it('is sound: only macros of man(7), arguments in whole quotes, and no line that roff would take for another', () => {
+  it('uses only macros of man(7), balanced quotes, and no accidental control lines', () => {
     const lines = page.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^\.TH CLAY\\-REAPER 8 /);
     for (const line of lines) {
@@ -82,13 +98,68 @@ describe('the man page', () => {
   });
 });
 
-describe('the README', () => {
-  it('has the reference of settings that SETTINGS gives; if not: npm run docs', () => {
-    expect(readme).toBe(withSettings(readme));
-    for (const key of SETTING_KEYS) expect(readme).toContain(`| \`${key}\` | `);
+describe('documents', () => {
+  it.each(Object.keys(DOCUMENTS))('%s has up-to-date generated tables (if not: npm run docs)', (document) => {
+    const text = readFileSync(`${root}${document}`, 'utf8');
+    expect(text).toBe(withTables(document, text));
   });
 
-  it('shows a picture that is there', () => {
+  it('docs/configuration.md explains every setting', () => {
+    const text = readFileSync(`${root}docs/configuration.md`, 'utf8');
+    for (const key of SETTING_KEYS) expect(text).toContain(`| \`${key}\` | `);
+  });
+
+  const pages = ['README.md', 'CONTRIBUTING.md', 'ARCHITECTURE.md', 'SECURITY.md', 'CHANGELOG.md'].concat(
+    readdirSync(`${root}docs`)
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `docs/${name}`),
+  );
+  it.each(pages)('%s has no dead link to a file or a heading', (page) => {
+    for (const [, target = ''] of readFileSync(`${root}${page}`, 'utf8').matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [path = '', heading] = target.split('#');
+      const file = path === '' ? `${root}${page}` : join(root, dirname(page), path);
+      expect(existsSync(file), `${page} links to ${target}`).toBe(true);
+      if (heading !== undefined) expect(anchorsOf(readFileSync(file, 'utf8')), target).toContain(heading);
+    }
+  });
+});
+
+/** The anchors of the headings of a page, as GitHub makes them. */
+const anchorsOf = (text: string): string[] =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+describe('README', () => {
+  it('has at most 1,200 words, counted as wc -w does: tables and commands count too', () => {
+    expect(readme.trim().split(/\s+/).length).toBeLessThanOrEqual(1200);
+  });
+
+  it('has its sections in the order in which a new user needs them', () => {
+    const headings = [...readme.matchAll(/^## (.*)$/gm)].map(([, heading]) => heading);
+    expect(headings).toEqual([
+      'See and clean up',
+      'Install, trial, upgrade, remove',
+      'What is ended, and what never is',
+      'Which Clay needs it',
+      'Troubleshooting',
+      'Commands',
+      'Configuration',
+      'Cost',
+      'Security',
+      'More',
+    ]);
+    expect(readme.indexOf('.svg)')).toBeLessThan(readme.indexOf('## See and clean up'));
+  });
+
+  it('shows nothing wider than 80 columns in its commands', () => {
+    for (const [line] of readme.matchAll(/^ {4}.*$/gm)) expect(line.length, line).toBeLessThanOrEqual(84);
+  });
+
+  it('refers to an existing picture', () => {
     const [, path] = /!\[[^\]]+\]\(([^)]+\.svg)\)/.exec(readme) ?? [];
     expect(path).toBeDefined();
     expect(existsSync(`${root}${path}`)).toBe(true);
@@ -96,7 +167,7 @@ describe('the README', () => {
     for (const verdict of ['protected', 'grace', 'reap']) expect(picture).toContain(`>${verdict}</text>`);
   });
 
-  it('tells of every command', () => {
+  it('mentions every command', () => {
     for (const command of commands) expect(readme).toMatch(new RegExp(`clay-reaper ${command}\\b|\\| ${command}\\b`));
   });
 });

@@ -4,14 +4,13 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PROTECTION } from '../../src/judge/rules.ts';
-import { type Clay, type ShamOptions, startClay } from '../support/clay.ts';
-import { type Finished, reaper } from '../support/reaper.ts';
-import { until } from '../support/until.ts';
+import { PROTECTION_RULES } from '../../src/judge/rules.ts';
+import { type Clay, type FakeClaudeOptions, IDLE, IDLE_NATIVE, startClay } from '../helpers/clay.ts';
+import { type Finished, runCli } from '../helpers/cli.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 
-const CODES = PROTECTION.map(({ code }) => code);
+const CODES = PROTECTION_RULES.map(({ code }) => code);
 const NOT_YOUNG = ['--min-age', '0s'];
-const IDLE: ShamOptions = { project: 'rest', journal: 'ended', idleSeconds: 3600 };
 
 type Explanation = {
   readonly schema: 1;
@@ -31,7 +30,7 @@ describe('explain', () => {
   let here: string[];
   let api: ReturnType<typeof createServer>;
   const explain = (pid: number | string, ...args: string[]): Promise<Finished> =>
-    reaper(['explain', String(pid), ...here, ...args]);
+    runCli(['explain', String(pid), ...here, ...args]);
   const explainJson = async (pid: number, ...args: string[]): Promise<Finished & { readonly report: Explanation }> => {
     const finished = await explain(pid, '--json', ...args);
     return { ...finished, report: JSON.parse(finished.stdout) as Explanation };
@@ -51,9 +50,9 @@ describe('explain', () => {
     api.close();
   });
 
-  describe.concurrent('a candidate', () => {
-    it('that is to be reaped: each piece of evidence, every rule in its order, the kind, the verdict', async () => {
-      const idle = await clay.sham(IDLE);
+  describe.concurrent('explain of a candidate', () => {
+    it('shows all evidence, every rule in order, the orphan kind and the verdict of one to reap', async () => {
+      const idle = await clay.spawnClaude(IDLE);
       const { status, stderr, report } = await explainJson(idle.pid);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(report).toMatchObject({ schema: 1, pid: idle.pid, candidate: true, verdict: 'reap', orphan: 'parked' });
@@ -68,25 +67,39 @@ describe('explain', () => {
         ['abandoned', false],
         ['parked', true],
       ]);
-      const from = (what: string) => report.evidence.find((each) => each.what === what)?.from;
+      const from = (what: string) => report.evidence.find((line) => line.what === what)?.from;
       expect(from('session file')).toBe(idle.sessionFile);
       expect(from('transcript')).toBe(idle.transcript);
       expect(from('journal')).toBe(idle.journal);
       expect(from('Clay')).toBe(clay.socket);
       expect(from('cpu')).toBe(`/proc/${idle.pid}/stat`);
-      expect(report.evidence.find((each) => each.what === 'process')?.meaning).toContain(`Clay ${clay.pid}`);
+      expect(report.evidence.find((line) => line.what === 'process')?.meaning).toContain(`Clay ${clay.pid}`);
     });
 
-    it('reads well on 80 columns', async () => {
-      const idle = await clay.sham(IDLE);
-      const { status, stdout, stderr } = await explain(idle.pid);
+    it('fits a screen of 24 lines and 80 columns: the verdict, and what decided', async () => {
+      const idle = await clay.spawnClaude(IDLE);
+      const working = await clay.spawnClaude({ project: 'busy', journal: 'permission', start: { toolShell: true } });
+      for (const { pid } of [idle, working]) {
+        const { status, stdout } = await explain(pid);
+        expect(status).toBe(0);
+        const lines = stdout.trimEnd().split('\n');
+        expect(lines.length).toBeLessThanOrEqual(23);
+        expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+        expect(lines[2]).toBe('Verdict');
+        expect(lines.at(-1)).toContain('--verbose');
+      }
+    });
+
+    it('--verbose shows all evidence and fits 80 columns', async () => {
+      const idle = await clay.spawnClaude(IDLE);
+      const { status, stdout, stderr } = await explain(idle.pid, '--verbose');
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       const lines = stdout.split('\n');
       expect(lines[0]).toBe(`claude ${idle.pid} of project rest: reap`);
       expect(lines.filter((line) => /^\S/.test(line)).slice(1)).toEqual([
         'Evidence',
-        'Rules that protect it, one is enough',
-        'Kind of orphan if none of them holds, the first that fits',
+        'Rules that protect it (one is enough)',
+        'Kind of orphan if no rule holds (the first that fits)',
         'Verdict',
         'Another verdict if',
       ]);
@@ -99,8 +112,8 @@ describe('explain', () => {
       expect(wide).toEqual([]);
     });
 
-    it('in grace: for how long it is, and what would end it sooner', async () => {
-      const idle = await clay.sham({ ...IDLE, idleSeconds: 1200 });
+    it('of one in grace shows how long it has left and what would end it sooner', async () => {
+      const idle = await clay.spawnClaude({ ...IDLE, idleSeconds: 1200 });
       const { report, stdout } = await explainJson(idle.pid);
       expect(report).toMatchObject({ verdict: 'grace', orphan: 'parked' });
       expect(report.why).toMatch(/parked_after, 30m: it is ended in 10m/);
@@ -110,7 +123,7 @@ describe('explain', () => {
       expect(never.report.why).toMatch(/parked_after, never: it stays/);
     });
 
-    it.each<[string, () => ShamOptions, string[], RegExp]>([
+    it.each<[string, () => FakeClaudeOptions, string[], RegExp]>([
       [
         'with an open connection',
         () => ({ ...IDLE, start: { connect: { port: (api.address() as { port: number }).port } } }),
@@ -131,72 +144,79 @@ describe('explain', () => {
       ],
       [
         'that says it is busy',
-        () => ({ ...IDLE, shape: 'native', start: { sessionFile: { status: 'busy' } } }),
+        () => ({ ...IDLE_NATIVE, start: { sessionFile: { status: 'busy' } } }),
         ['busy'],
         /status busy/,
       ],
-    ])('%s: which rules hold, and what would lift them', async (_, options, codes, words) => {
-      const sham = await clay.sham(options());
-      const { status, report, stdout } = await explainJson(sham.pid);
+    ])('shows the rules that hold, and what would clear them, of a claude %s', async (_, options, codes, words) => {
+      const claude = await clay.spawnClaude(options());
+      const { status, report, stdout } = await explainJson(claude.pid);
       expect(status).toBe(0);
       expect(report).toMatchObject({ verdict: 'protected', orphan: null });
       expect(held(report)).toEqual(codes);
       expect(stdout).toMatch(words);
-      expect(report.otherwise[0]?.when.map((each) => each.split(':')[0])).toEqual(expect.arrayContaining(codes));
+      expect(report.otherwise[0]?.when.map((reason) => reason.split(':')[0])).toEqual(expect.arrayContaining(codes));
       expect(report.otherwise.at(-1)?.verdict).toBe('reap');
     });
 
-    it('of another kind: superseded, deleted', async () => {
-      const older = await clay.sham({ ...IDLE, project: 'kept' });
-      const newer = await clay.sham({ ...IDLE, project: 'kept', sessionId: older.sessionId });
+    it('names the orphan kinds superseded and deleted', async () => {
+      const older = await clay.spawnClaude({ ...IDLE, project: 'kept' });
+      const newer = await clay.spawnClaude({ ...IDLE, project: 'kept', sessionId: older.sessionId });
       const superseded = await explainJson(older.pid);
       expect(superseded.report).toMatchObject({ verdict: 'reap', orphan: 'superseded' });
       expect(superseded.report.orphanKinds[0]?.detail).toContain(`pid ${newer.pid}`);
-      const deleted = await clay.sham({ ...IDLE, project: 'kept', journal: null });
+      const deleted = await clay.spawnClaude({ ...IDLE, project: 'kept', journal: null });
       const { report } = await explainJson(deleted.pid);
       expect(report).toMatchObject({ verdict: 'reap', orphan: 'deleted' });
       expect(report.evidence.find(({ what }) => what === 'journal')?.value).toBe('not there');
     });
 
-    it('of a Clay that is dead: abandoned', async () => {
+    it('names the orphan kind abandoned after Clay has died', async () => {
       const dead = await startClay({ projects: ['rest'] });
       try {
-        const sham = await dead.sham({ ...IDLE, start: { outliveDaemon: true } });
+        const claude = await dead.spawnClaude({ ...IDLE, start: { outliveDaemon: true } });
         await dead.crash();
-        const { status, stdout } = await reaper(['explain', String(sham.pid), '--clay-home', dead.home, ...NOT_YOUNG]);
+        const { status, stdout } = await runCli([
+          'explain',
+          String(claude.pid),
+          '--clay-home',
+          dead.home,
+          '--verbose',
+          ...NOT_YOUNG,
+        ]);
         expect(status).toBe(0);
         expect(stdout).toMatch(/^ {2}abandoned +yes /m);
-        expect(stdout.replace(/\s+/g, ' ')).toContain(`left behind by the Clay of ${dead.home}, which is dead`);
+        expect(stdout.replace(/\s+/g, ' ')).toContain(`its Clay (${dead.home}) is dead`);
       } finally {
         await dead.stop();
       }
     });
 
-    it('protected by the configuration: by which', async () => {
+    it('names the configuration setting that protects', async () => {
       const folder = mkdtempSync(join(tmpdir(), 'config-'));
       try {
         const file = join(folder, 'config.toml');
         writeFileSync(file, '[protect]\nprojects = ["kept"]\n');
-        const sham = await clay.sham({ ...IDLE, project: 'kept' });
-        const { report } = await explainJson(sham.pid, '--config', file);
+        const claude = await clay.spawnClaude({ ...IDLE, project: 'kept' });
+        const { report } = await explainJson(claude.pid, '--config', file);
         expect(held(report)).toEqual(['configured']);
       } finally {
         rmSync(folder, { recursive: true });
       }
     });
 
-    it('whose files say things that would steer a terminal', async () => {
+    it('strips terminal control characters found in its files', async () => {
       const status = '\u001b[2J\u001b]0;owned\u0007\u202e';
-      const sham = await clay.sham({ ...IDLE, shape: 'native', start: { sessionFile: { status } } });
-      const { stdout } = await explain(sham.pid);
+      const claude = await clay.spawnClaude({ ...IDLE_NATIVE, start: { sessionFile: { status } } });
+      const { stdout } = await explain(claude.pid, '--verbose');
       expect(stdout).toContain('says');
       // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be there
       expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
     });
   });
 
-  describe.concurrent('no candidate', () => {
-    it('no such process: exit status 1, in JSON too', async () => {
+  describe.concurrent('explain of a process that is no candidate', () => {
+    it('exits with 1 if there is no such process, with --json too', async () => {
       const free = 2 ** 22 - 3;
       expect(await explain(free)).toMatchObject({
         status: 1,
@@ -209,35 +229,38 @@ describe('explain', () => {
       expect(report.why).toContain('no process');
     });
 
-    it('named otherwise; Clay itself; what runs below a candidate; a thread', async () => {
+    it('names the parent, Clay itself, the candidate above, or the process of a thread', async () => {
       const named = await explain(process.pid);
       expect(named.status).toBe(0);
-      expect(named.stdout).toMatch(/^pid \d+ is no candidate: its name is \S+\n/);
+      // The names of the processes decide where the lines break: since Node 24, a Node process is called "MainThread".
+      expect(named.stdout.replaceAll(/\s+/g, ' ')).toMatch(
+        /^pid \d+ is no claude process of a Clay: its parent, pid \d+ .*is neither a Clay daemon that was found/,
+      );
       expect((await explainJson(clay.pid)).report).toMatchObject({
         candidate: false,
         why: 'it is the Clay daemon itself',
       });
-      const sham = await clay.sham({ ...IDLE, start: { toolShell: true } });
-      const below = await explain(sham.children.toolShell ?? 0);
-      expect(below.stdout).toContain(`it runs below claude ${sham.pid}`);
-      const thread = readdirSync(`/proc/${sham.pid}/task`).find((task) => Number(task) !== sham.pid);
-      expect((await explain(thread ?? 0)).stdout).toContain(`a thread of process ${sham.pid}`);
+      const claude = await clay.spawnClaude({ ...IDLE, start: { toolShell: true } });
+      const below = await explain(claude.children.toolShell ?? 0);
+      expect(below.stdout).toContain(`it runs below claude ${claude.pid}`);
+      const thread = readdirSync(`/proc/${claude.pid}/task`).find((task) => Number(task) !== claude.pid);
+      expect((await explain(thread ?? 0)).stdout).toContain(`a thread of process ${claude.pid}`);
     });
 
-    it("a person's own claude, which no Clay started", async () => {
+    it('says that no Clay started a claude run by hand', async () => {
       const own = await startClaude({});
       try {
         const { status, stdout } = await explain(own.pid ?? 0);
         expect(status).toBe(0);
-        expect(stdout).toMatch(/^ {2}named claude yes /m);
-        expect(stdout).toMatch(new RegExp(`^ {2}of Clay +no +its parent, pid ${process.pid}`, 'm'));
-        expect(stdout.replace(/\s+/g, ' ')).toContain(`found: ${clay.pid}`);
+        const text = stdout.replace(/\s+/g, ' ');
+        expect(text).toContain(`of Clay no its parent, pid ${process.pid}`);
+        expect(text).toContain(`found: ${clay.pid}`);
       } finally {
         await end(own);
       }
     });
 
-    it('a zombie', async () => {
+    it('recognises a zombie', async () => {
       // A shell would collect its child; what it becomes does not. So the child ends only after that.
       const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 86400 3<&-'], {
         stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
@@ -246,11 +269,11 @@ describe('explain', () => {
         const pid = await new Promise<number>((resolve) =>
           parent.stdout?.once('data', (text) => resolve(Number(text))),
         );
-        await until('the shell has become another program', () =>
+        await waitFor('the shell has become another program', () =>
           readFileSync(`/proc/${parent.pid}/comm`, 'utf8').startsWith('sleep'),
         );
         parent.stdio[3]?.destroy();
-        const { stdout } = await until('it is dead', async () => {
+        const { stdout } = await waitFor('it is dead', async () => {
           const explained = await explain(pid);
           return explained.stdout.includes('zombie') && explained;
         });
@@ -261,16 +284,17 @@ describe('explain', () => {
     });
   });
 
-  it('exits with 4 when Clay gives no usable answer, and says so', async () => {
+  it('exits with 4 and a message if Clay gives no usable answer', async () => {
     const silent = await startClay({ projects: ['rest'] });
     try {
-      const sham = await silent.sham(IDLE);
+      const claude = await silent.spawnClaude(IDLE);
       await silent.answerStatus({ mode: 'garbage' });
-      const { status, stdout, stderr } = await reaper([
+      const { status, stdout, stderr } = await runCli([
         'explain',
-        String(sham.pid),
+        String(claude.pid),
         '--clay-home',
         silent.home,
+        '--verbose',
         ...NOT_YOUNG,
       ]);
       expect(status).toBe(4);
@@ -281,12 +305,12 @@ describe('explain', () => {
     }
   });
 
-  it('exits with 3 when there is no Clay at all', async () => {
+  it('exits with 3 if there is no Clay', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'no-clay-'));
     try {
-      const { status, stdout, stderr } = await reaper(['explain', String(process.pid), '--clay-home', folder]);
+      const { status, stdout, stderr } = await runCli(['explain', String(process.pid), '--clay-home', folder]);
       expect(status).toBe(3);
-      expect(stdout).toContain('is no candidate');
+      expect(stdout).toContain('is no claude process of a Clay');
       expect(stderr).toContain(folder);
     } finally {
       rmSync(folder, { recursive: true });
@@ -294,9 +318,9 @@ describe('explain', () => {
   });
 
   it.each(['0', '-5', '4711x', '99999999', ''])('refuses the pid %j', async (pid) => {
-    const { status, stdout, stderr } = await reaper(['explain', '--', pid]);
+    const { status, stdout, stderr } = await runCli(['explain', '--', pid]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
-    expect(stderr).toMatch(/^clay-reaper: explain wants the pid of a process, a number from 1 to 4194304, not .*\n$/);
+    expect(stderr).toMatch(/^clay-reaper: explain needs a process id, a number from 1 to 4194304, not .*\n$/);
   });
 });
 

@@ -1,16 +1,19 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Clay, type ShamOptions, startClay } from '../support/clay.ts';
-import { type RunningReaper, reaperJson, startReaper } from '../support/reaper.ts';
-import { until } from '../support/until.ts';
+import { createMetrics } from '../../src/service/metrics.ts';
+import { type Clay, IDLE, startClay } from '../helpers/clay.ts';
+import { type RunningService, runCliJson, startService } from '../helpers/cli.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 
-const IDLE: ShamOptions = { project: 'rest', journal: 'ended', transcript: true, idleSeconds: 600 };
+// Parked for less than `parked_after` of 30 minutes, and for more than that of the tests.
+const IDLE_10_MIN = { ...IDLE, idleSeconds: 600 };
 
 let clay: Clay;
 let config: string;
-let running: RunningReaper | undefined;
+let running: RunningService | undefined;
 
 beforeEach(async () => {
   clay = await startClay({ projects: ['rest', 'busy'] });
@@ -22,8 +25,8 @@ afterEach(async () => {
   await clay.stop();
 });
 
-const run = (...args: string[]): RunningReaper => {
-  running = startReaper(['--clay-home', clay.home, '--poll', '200ms', '--min-age', '0s', '--config', config, ...args]);
+const run = (...args: string[]): RunningService => {
+  running = startService(['--clay-home', clay.home, '--poll', '200ms', '--min-age', '0s', '--config', config, ...args]);
   return running;
 };
 
@@ -31,9 +34,9 @@ describe('memory pressure', () => {
   // 0 % is always reached where the kernel measures at all, more than 100 % can never be.
   const kernelTells = existsSync('/proc/pressure/memory');
 
-  it('shortens the waits and nothing else, and is told when it begins and ends', async () => {
-    const idle = await clay.sham(IDLE);
-    const waiting = await clay.sham({ project: 'busy', journal: 'permission', transcript: true });
+  it('shortens only the waits, and is logged when it begins and ends', async () => {
+    const idle = await clay.spawnClaude(IDLE_10_MIN);
+    const waiting = await clay.spawnClaude({ project: 'busy', journal: 'permission', transcript: true });
     writeFileSync(config, '[pressure]\nsome_avg10 = 0.0\ngrace_period = "1s"\nparked_after = "5m"\n');
     const reaper = run('--dry-run', '--log-level', 'debug');
     if (kernelTells) {
@@ -49,11 +52,11 @@ describe('memory pressure', () => {
     expect(reaper.log.some((line) => line.event === 'candidate' && line.pid === waiting.pid)).toBe(false);
   });
 
-  it('is off unless it is asked for, and never makes a wait longer', async () => {
-    const idle = await clay.sham(IDLE);
+  it('has no effect unless configured, and never lengthens a wait', async () => {
+    const idle = await clay.spawnClaude(IDLE_10_MIN);
     const waitOf = async (text: string): Promise<number | null | undefined> => {
       writeFileSync(config, text);
-      const { report } = await reaperJson(['status', '--clay-home', clay.home, '--config', config, '--min-age', '0s']);
+      const { report } = await runCliJson(['status', '--clay-home', clay.home, '--config', config, '--min-age', '0s']);
       return report.processes.find((row) => row.pid === idle.pid)?.graceSeconds;
     };
     expect(await waitOf('')).toBe(1800);
@@ -62,15 +65,15 @@ describe('memory pressure', () => {
 });
 
 describe('metrics', () => {
-  it('are written whole, for others to read, and by the conventions of Prometheus', async () => {
+  it('are written atomically, world-readable, and pass promtool', async () => {
     const folder = join(clay.directory, 'sockets');
     const textfile = join(folder, 'clay-reaper.prom');
-    await clay.sham({ ...IDLE, idleSeconds: 7200 });
-    await clay.sham({ project: 'busy', journal: 'permission', transcript: true });
+    await clay.spawnClaude({ ...IDLE, idleSeconds: 7200 });
+    await clay.spawnClaude({ project: 'busy', journal: 'permission', transcript: true });
     writeFileSync(config, `[metrics]\ntextfile = ${JSON.stringify(textfile)}\n`);
     const reaper = run();
     await reaper.logged('reaped');
-    const text = await until('it is counted', () => {
+    const text = await waitFor('it is counted', () => {
       const now = existsSync(textfile) ? readFileSync(textfile, 'utf8') : '';
       return now.includes('clay_reaper_reaped_total{') && now;
     });
@@ -93,13 +96,31 @@ describe('metrics', () => {
     expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 
-  it('that cannot be written are told of once, and stop nothing', async () => {
+  it('log a failed write once, without stopping the service', async () => {
     writeFileSync(config, '[metrics]\ntextfile = "/nonexistent/clay-reaper.prom"\n');
-    const idle = await clay.sham({ ...IDLE, idleSeconds: 7200 });
+    const idle = await clay.spawnClaude({ ...IDLE, idleSeconds: 7200 });
     const reaper = run('--log-level', 'debug');
-    expect(await reaper.logged('trouble')).toMatchObject({ error: expect.stringContaining('/nonexistent') });
+    expect(await reaper.logged('warning')).toMatchObject({ error: expect.stringContaining('/nonexistent') });
     await reaper.logged('reaped', (line) => line.pid === idle.pid);
-    expect(reaper.log.filter((line) => line.event === 'trouble')).toHaveLength(1);
+    expect(reaper.log.filter((line) => line.event === 'warning')).toHaveLength(1);
+  });
+});
+
+describe('docs/alerts.yml', () => {
+  const rules = fileURLToPath(new URL('../../docs/alerts.yml', import.meta.url));
+
+  it('uses only metrics that exist', async () => {
+    const names = [...readFileSync(rules, 'utf8').matchAll(/clay_reaper_\w+/g)].map(([name]) => name);
+    const text = await createMetrics('1').text();
+    expect(names.length).toBeGreaterThan(4);
+    for (const name of names) expect(text).toContain(`# TYPE ${name} `);
+  });
+
+  it('alerts when something is wrong, and only then', () => {
+    if (!hasPromtool() && !process.env.CI) return;
+    const cases = fileURLToPath(new URL('../fixtures/alerts.yml', import.meta.url));
+    expect(execFileSync('promtool', ['check', 'rules', rules], { encoding: 'utf8' })).toContain('SUCCESS: 5 rules');
+    expect(execFileSync('promtool', ['test', 'rules', cases], { encoding: 'utf8' })).toContain('SUCCESS');
   });
 });
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { optionsWithSmallHeap, sizesAmong } from '../support/unit.ts';
+import { optionsWithSmallHeap, sizesAmong } from '../helpers/systemd-unit.ts';
 import { type Trend, trendOf } from './trend.ts';
 
 /** What stays after a collection of all garbage; bytes. See collect.js. */
@@ -26,7 +26,7 @@ export function watched(file: string): Record<string, string> {
 export function trendsIn(file: string, from: number, to: number): Trends {
   const all = readFileSync(file, 'utf8').trim().split('\n');
   const then = all.map((line) => JSON.parse(line) as Memory).filter(({ at }) => at >= from && at <= to);
-  const trendIn = (measure: keyof Trends): Trend => trendOf(then.map((each) => [each.at, each[measure]]));
+  const trendIn = (measure: keyof Trends): Trend => trendOf(then.map((sample) => [sample.at, sample[measure]]));
   return { resident: trendIn('resident'), heap: trendIn('heap') };
 }
 
@@ -45,7 +45,7 @@ export const growing = (work: Trends, idle: Trends): string[] =>
   });
 
 /** Trends for a person: MB, and bytes a second with how sure that is. */
-export const inWords = (trends: Trends): Record<string, string> =>
+export const formatStatusLine = (trends: Trends): Record<string, string> =>
   Object.fromEntries(
     MEASURES.map((measure) => {
       const { mean, slope, error } = trends[measure];

@@ -1,8 +1,8 @@
-import type { Clay, Sham, ShamOptions } from '../support/clay.ts';
+import type { Clay, FakeClaude, FakeClaudeOptions } from '../helpers/clay.ts';
 
-/** A sham from its birth to its death; times in ms since the epoch. */
+/** A fake claude from its birth to its death; times in ms since the epoch. */
 export type Life = {
-  readonly sham: Sham;
+  readonly claude: FakeClaude;
   readonly clay: Clay;
   /** What it is, for whoever reads why a test failed. */
   readonly kind: string;
@@ -18,7 +18,7 @@ const NATIVE = { shape: 'native' } as const;
 const LONG_AGO = { ...NATIVE, idleSeconds: 3600 } as const;
 
 /** What makes a process somebody's work. */
-const WORK: Readonly<Record<string, ShamOptions>> = {
+const WORK: Readonly<Record<string, FakeClaudeOptions>> = {
   'a permission prompt': { ...NATIVE, project: 'work', journal: 'permission' },
   'an open turn': { ...NATIVE, project: 'work', journal: 'open' },
   'a busy session': { ...LONG_AGO, project: 'rest', start: { sessionFile: { status: 'busy' } } },
@@ -26,7 +26,7 @@ const WORK: Readonly<Record<string, ShamOptions>> = {
 };
 
 /** Orphans from birth on; those whose files are from long ago have waited for their grace period already. */
-const ORPHANS: Readonly<Record<string, ShamOptions>> = {
+const ORPHANS: Readonly<Record<string, FakeClaudeOptions>> = {
   parked: { ...NATIVE, project: 'rest', journal: 'ended' },
   'parked long ago': { ...LONG_AGO, project: 'rest', journal: 'ended' },
   'deaf to SIGTERM': { ...NATIVE, project: 'rest', journal: 'ended', start: { ignoreSigterm: true } },
@@ -39,10 +39,12 @@ const anyOf = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list
 export async function birth(clay: Clay): Promise<Life> {
   const atWork = Math.random() < 0.4;
   const [kind, options] = anyOf(Object.entries(atWork ? WORK : ORPHANS));
-  const sham = await clay.sham(options);
+  const claude = await clay.spawnClaude(options);
   const now = Date.now();
   return {
-    ...{ sham, clay, kind },
+    claude,
+    clay,
+    kind,
     workUntil: atWork ? now + 500 + Math.random() * 5_000 : now,
     idleSince: atWork ? null : now,
     hasWorked: atWork,
@@ -51,7 +53,7 @@ export async function birth(clay: Clay): Promise<Life> {
 
 /** Its turn is over: from now on it is an orphan. */
 export async function comeToRest(life: Life): Promise<void> {
-  await life.sham.tell({ sessionFile: { status: 'idle' } });
-  await life.sham.record([{ type: 'result' }, { type: 'done', code: 0 }]);
+  await life.claude.command({ sessionFile: { status: 'idle' } });
+  await life.claude.record([{ type: 'result' }, { type: 'done', code: 0 }]);
   life.idleSince = Date.now();
 }

@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { type Clay, type Sham, type StatusBehaviour, startClay } from '../support/clay.ts';
-import { openFiles } from '../support/processes.ts';
-import { type RunningReaper, startReaper } from '../support/reaper.ts';
-import { until } from '../support/until.ts';
-import { growing, inWords, trendsIn, watched } from './memory.ts';
+import { type Clay, type FakeClaude, IDLE, type StatusBehaviour, startClay } from '../helpers/clay.ts';
+import { type RunningService, startService } from '../helpers/cli.ts';
+import { openFiles } from '../helpers/processes.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { formatStatusLine, growing, trendsIn, watched } from './memory.ts';
 import { birth, comeToRest, type Life } from './population.ts';
+import { quantiles } from './trend.ts';
 
 /** `npm run test:soak` sets ten minutes. */
 const SECONDS = Number(process.env.CLAY_REAPER_SOAK_SECONDS || 120);
@@ -20,23 +21,24 @@ const KILL_AFTER_MS = 200;
 /** So long after it has come to rest, and its Clay answers, an orphan is gone. */
 const GONE_WITHIN_MS = GRACE_MS + 2 * POLL_MS + KILL_AFTER_MS;
 /**
- * A sham that uses CPU time when it starts is charged a whole tick of it now and then, which costs it one poll more. And in
- * three sweeps (which see it rest, see it waited long enough, see it die) there is work to do: 40 ms for 60 processes.
+ * A fake claude that uses CPU time when it starts is charged a whole tick of it now and then, which costs it one poll more, or two. And in
+ * three sweeps (which see it rest, see it waited long enough, see it die) there is work to do: 40 ms for 60 processes, 100 ms where
+ * it takes 2 ms until a process is gone.
  */
-const SLACK_MS = POLL_MS + 3 * 50;
+const SLACK_MS = 2 * POLL_MS + 3 * 150;
 /** As many as fit between the end of the grace period and all of that; a machine that is busy with other things takes longer. */
-const GONE_WITHIN_SWEEPS = 4;
+const GONE_WITHIN_SWEEPS = 6;
 
 const OUTAGE_MS = 3_000;
 /** So long a service waits for the answer of a Clay that says nothing. */
-const API_LIMIT_MS = 2_000;
+const API_TIMEOUT_MS = 2_000;
 /**
  * One after the other, so that each is met in every run. After the huge answers the C library keeps some MB for a while: they
  * come first, before the measurement of a short run begins, and evenly spread over a long one.
  */
 const UNUSABLE: readonly StatusBehaviour['mode'][] = ['huge', 'silent', 'garbage', 'half', 'hangup'];
 
-const CROWD = 60;
+const MAX_LIVES = 60;
 const OUTAGE_EVERY_MS = 25_000;
 const RESTART_EVERY_MS = 20_000;
 const COUNT_EVERY_MS = 250;
@@ -51,8 +53,8 @@ let directory: string;
 let steady: Clay;
 let restarted: Clay;
 let quiet: Clay;
-let running: RunningReaper;
-let control: RunningReaper;
+let running: RunningService;
+let control: RunningService;
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'soak-'));
@@ -60,9 +62,9 @@ beforeAll(async () => {
   restarted = await startClay({ projects: ['rest', 'work'] });
   quiet = await startClay();
   const homes = [steady, restarted].flatMap(({ home }) => ['--clay-home', home]);
-  running = startReaper([...homes, ...ARGS], { env: watched(join(directory, 'work')) });
+  running = startService([...homes, ...ARGS], { env: watched(join(directory, 'work')) });
   // The same service without any work: what its memory does is noise.
-  control = startReaper(['--clay-home', quiet.home, ...ARGS], { env: watched(join(directory, 'idle')) });
+  control = startService(['--clay-home', quiet.home, ...ARGS], { env: watched(join(directory, 'idle')) });
   await running.logged('clay-found');
   await control.logged('clay-found');
 });
@@ -73,7 +75,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and outages`, async () => {
+test(`service runs for ${SECONDS} s of births, exits, restarts and outages without leaks, late or wrong ends`, async () => {
   const begun = Date.now();
   const end = begun + SECONDS * 1000;
   const watch = watchLives();
@@ -85,7 +87,7 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
   let outage: Promise<void> = Promise.resolve();
   let restarts = 0;
   while (Date.now() < end) {
-    if (watch.lives.size < CROWD) watch.add(await birth(Math.random() < 0.7 ? steady : restarted));
+    if (watch.lives.size < MAX_LIVES) watch.add(await birth(Math.random() < 0.7 ? steady : restarted));
     await watch.letRest();
     const now = Date.now();
     if (now >= next.count) {
@@ -104,7 +106,7 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
     await sleep(LOOK_EVERY_MS);
   }
   await outage;
-  await until(
+  await waitFor(
     'the last orphans are gone',
     async () => {
       await watch.letRest();
@@ -119,8 +121,13 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
   const born = watch.born.size;
   console.log(
     JSON.stringify({
-      ...{ born, orphans: watch.lateMs.length, restarts, outages: watch.outages.length },
-      ...{ lateMs: shares(watch.lateMs), work: inWords(work), idle: inWords(idle) },
+      born,
+      orphans: watch.lateMs.length,
+      restarts,
+      outages: watch.outages.length,
+      lateMs: quantiles(watch.lateMs, [0.5, 0.99, 0.999, 1]),
+      work: formatStatusLine(work),
+      idle: formatStatusLine(idle),
       descriptors: [...new Set(descriptors.filter(({ at }) => at >= settled).map(({ count }) => count))].sort(),
     }),
   );
@@ -128,11 +135,11 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
   expect({ wrong: [...watch.wrong, ...wronglyReaped(watch.born)], late: watch.late }).toEqual({ wrong: [], late: [] });
   expect(workers.map((worker) => worker.isAlive())).toEqual(workers.map(() => true));
   expect(born).toBeGreaterThan(SECONDS * 5);
-  const bad = ['sweep-failed', 'survived', 'blind', 'trouble'];
+  const bad = ['sweep-failed', 'survived', 'blind', 'warning'];
   expect(running.log.filter(({ event }) => event !== undefined && bad.includes(event))).toEqual([]);
 
   expect(growing(work, idle)).toEqual([]);
-  // A measurement that could not tell a leak would find none.
+  // A measurement that cannot show a leak would find none.
   expect(work.heap.error).toBeLessThan((LEAK_TO_BE_TOLD * born) / (SECONDS * 1000));
 
   // While it asks or reads, it has some more; in between, it has what it keeps.
@@ -142,7 +149,8 @@ test(`12. a service lives for ${SECONDS} s among births, deaths, restarts and ou
     return Math.min(...descriptors.flatMap(({ at, count }) => (at >= from && at < to ? [count] : [])));
   });
   expect(kept).toEqual([kept[0], kept[0], kept[0]]);
-  expect(Math.max(...descriptors.map(({ count }) => count)) - (kept[0] ?? 0)).toBeLessThan(12);
+  // Before each SIGKILL its Clay is asked once more, through a socket of its own: after an outage many are due at once.
+  expect(Math.max(...descriptors.map(({ count }) => count)) - (kept[0] ?? 0)).toBeLessThan(12 + MAX_LIVES);
 });
 
 /** How many a process has open, but for the schedstat of processes at rest: those come and go with the processes. */
@@ -156,7 +164,7 @@ function descriptorsOf(pid: number): number {
 /** A time in which a Clay gave no usable answer; `to`: since when all is well again, at the latest. Ms since the epoch. */
 type Outage = { readonly from: number; to: number };
 
-/** Follows each sham from its birth to its death, and judges that. */
+/** Follows each fake claude from its birth to its death, and judges that. */
 function watchLives() {
   const born = new Map<string, Life>();
   const lives = new Set<Life>();
@@ -165,7 +173,7 @@ function watchLives() {
   const [wrong, late]: [string[], string[]] = [[], []];
   const sweeps = watchSweeps();
 
-  /** When an orphan has to be gone: nothing can be told of it while its Clay does not answer. */
+  /** When an orphan has to be gone: nothing is known of it while its Clay does not answer. */
   const dueAt = (idleSince: number): number => {
     let due = idleSince + GONE_WITHIN_MS;
     for (const { from, to } of outages) if (from <= due && to >= idleSince) due = to + GONE_WITHIN_MS;
@@ -174,14 +182,14 @@ function watchLives() {
   const objection = ({ clay, idleSince, hasWorked }: Life, now: number): string | null => {
     if (idleSince === null) return 'was ended while at work';
     if (hasWorked && now - idleSince < GRACE_MS) return `was ended after ${now - idleSince} ms at rest`;
-    const isSilent = ({ from, to }: Outage): boolean => now > from + SLACK_MS && now < to - API_LIMIT_MS;
+    const isSilent = ({ from, to }: Outage): boolean => now > from + SLACK_MS && now < to - API_TIMEOUT_MS;
     return clay === steady && outages.some(isSilent) ? 'was ended though its Clay did not answer' : null;
   };
   const bury = (life: Life): void => {
     const now = Date.now();
     const problem = objection(life, now);
     if (problem === null && life.idleSince !== null) lateMs.push(now - dueAt(life.idleSince));
-    else wrong.push(`${life.kind}: ${life.sham.pid} ${problem}`);
+    else wrong.push(`${life.kind}: ${life.claude.pid} ${problem}`);
     lives.delete(life);
   };
   const isLate = (idleSince: number): boolean =>
@@ -190,25 +198,30 @@ function watchLives() {
   const look = (): void => {
     sweeps.look();
     for (const life of lives) {
-      const { sham, kind, idleSince } = life;
-      if (!sham.isAlive()) bury(life);
+      const { claude, kind, idleSince } = life;
+      if (!claude.isAlive()) bury(life);
       else if (idleSince !== null && isLate(idleSince)) {
-        late.push(`${kind}: ${sham.pid} is an orphan for ${Date.now() - idleSince} ms`);
+        late.push(`${kind}: ${claude.pid} is an orphan for ${Date.now() - idleSince} ms`);
         lives.delete(life);
       }
     }
   };
   const looking = setInterval(look, LOOK_EVERY_MS);
   return {
-    ...{ born, lives, outages, lateMs, wrong, late },
+    born,
+    lives,
+    outages,
+    lateMs,
+    wrong,
+    late,
     add: (life: Life): void => {
-      born.set(keyOf(life.sham), life);
+      born.set(keyOf(life.claude), life);
       lives.add(life);
     },
     /** Ends the work of those whose time it is. */
     letRest: async (): Promise<void> => {
       for (const life of lives) {
-        if (life.idleSince === null && Date.now() >= life.workUntil && life.sham.isAlive()) await comeToRest(life);
+        if (life.idleSince === null && Date.now() >= life.workUntil && life.claude.isAlive()) await comeToRest(life);
       }
     },
     /** Those of this Clay, which no longer count: they end with it. */
@@ -221,7 +234,7 @@ function watchLives() {
   };
 }
 
-/** When the service's sweeps were over, as far as anybody looked. */
+/** When sweeps of the service were over, as observed. */
 function watchSweeps() {
   const ends: number[] = [];
   let read = 0;
@@ -250,24 +263,18 @@ async function makeOutage(outages: Outage[]): Promise<void> {
   await sleep(OUTAGE_MS);
   await steady.answerStatus({ mode: 'ok' });
   // Somebody may have asked just before.
-  outage.to = Date.now() + API_LIMIT_MS;
+  outage.to = Date.now() + API_TIMEOUT_MS;
 }
 
 /** A real claude exits when its Clay does; these do, too. */
 async function restart(theirs: readonly Life[]): Promise<void> {
   await restarted.crash();
-  await until('they are gone with it', () => theirs.every(({ sham }) => !sham.isAlive()));
+  await waitFor('they are gone with it', () => theirs.every(({ claude }) => !claude.isAlive()));
   restarted = await startClay({ projects: ['rest', 'work'], after: restarted });
 }
 
 /** Work that needs more than the cheap shams can; it lasts to the end. */
-const startWorkers = async (clay: Clay): Promise<Sham[]> => [
-  await clay.sham({ project: 'rest', journal: 'ended', idleSeconds: 3600, start: { toolShell: true } }),
-  await clay.sham({ project: 'work', journal: 'permission', idleSeconds: 3600 }),
+const startWorkers = async (clay: Clay): Promise<FakeClaude[]> => [
+  await clay.spawnClaude({ ...IDLE, start: { toolShell: true } }),
+  await clay.spawnClaude({ project: 'work', journal: 'permission', idleSeconds: 3600 }),
 ];
-
-/** The middle, the last of a hundred, of a thousand, and the last of all. */
-function shares(values: readonly number[]): number[] {
-  const sorted = [...values].sort((a, b) => a - b);
-  return [0.5, 0.99, 0.999, 1].map((share) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN);
-}

@@ -26,5 +26,11 @@ export function trendOf(points: readonly Point[]): Trend {
   return { slope, mean, error: STUDENT * Math.sqrt(left / (STRETCHES - 2) / spreadOfAt) };
 }
 
-const sum = (values: readonly number[]): number => values.reduce((total, each) => total + each, 0);
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 const average = (values: readonly number[]): number => sum(values) / values.length;
+
+/** The value below which each share of all lies: 0.5 gives the median, 1 the largest. */
+export function quantiles(values: readonly number[], shares: readonly number[]): number[] {
+  const sorted = [...values].sort((a, b) => a - b);
+  return shares.map((share) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN);
+}

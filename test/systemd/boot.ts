@@ -46,7 +46,7 @@ export function whyNoHost(): string | undefined {
 }
 
 /** Polls `probe` until it answers with something other than undefined or false; throws with `what` after the timeout. */
-export async function until<T>(
+export async function waitFor<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 30_000,
@@ -100,7 +100,7 @@ export async function bootHost(): Promise<Host> {
     return ran.stdout;
   };
   const up = async (before: number): Promise<void> => {
-    await until(
+    await waitFor(
       `a booted systemd (its console said: ${output.slice(-2000)})`,
       async () => {
         if (holder.exitCode !== null) throw new Error(`the machine ended with status ${holder.exitCode}: ${output}`);
@@ -117,7 +117,7 @@ export async function bootHost(): Promise<Host> {
   const powerOff = async (): Promise<void> => {
     holder.kill('SIGKILL');
     await ended;
-    await until('its cgroups are empty', () => cgroups.every(removeCgroup));
+    await waitFor('its cgroups are empty', () => cgroups.every(removeCgroup));
   };
 
   try {

@@ -83,5 +83,7 @@ for (const pid of process.argv.slice(2)) report.targets.push(await examine(Numbe
 fs.chmodSync(join(process.env.RUNTIME_DIRECTORY, 'probe.prom'), 0o644);
 // The first line of the log, and the only one.
 console.error(`<5>${JSON.stringify(report)}`);
-fs.writeSync(Number(process.env.NOTIFY_FD), 'READY=1\nSTATUS=probed');
+// As the service does, see src/service/notify.ts.
+if (process.env.LISTEN_FDS === '1') fs.writeSync(3, 'READY=1\nSTATUS=probed');
+else spawnSync('systemd-notify', ['READY=1', 'STATUS=probed']);
 setInterval(() => {}, 1 << 30);

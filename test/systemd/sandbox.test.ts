@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bootHost, cannotBoot, type Host, until } from './boot.ts';
+import { bootHost, cannotBoot, type Host, waitFor } from './boot.ts';
 import { installPackage } from './package.ts';
 
 const PROBE = '/opt/probe';
@@ -20,7 +20,7 @@ const WORKS = {
   signal: true,
 };
 
-describe.skipIf(cannotBoot())('the sandbox', () => {
+describe.skipIf(cannotBoot())('sandbox of the unit', () => {
   let host: Host;
   beforeAll(async () => {
     host = await bootHost();
@@ -36,15 +36,20 @@ describe.skipIf(cannotBoot())('the sandbox', () => {
     await host?.powerOff();
   });
 
-  it('is no worse than its peers by systemd-analyze', async () => {
-    const said = await host.ok(
-      'systemd-analyze security --offline=true --threshold=11 --no-pager /etc/systemd/system/clay-reaper.service',
-    );
-    const [, exposure] = /Overall exposure level for clay-reaper\.service: ([\d.]+)/.exec(said) ?? [];
-    expect(Number(exposure)).toBeLessThanOrEqual(1.1);
+  it('gets a systemd-analyze score no worse than its peers', async () => {
+    const exposureOf = async (unit: string): Promise<number> => {
+      const said = await host.ok(`systemd-analyze security --offline=true --no-pager ${unit}`);
+      return Number(/Overall exposure level for clay-reaper\.service: ([\d.]+)/.exec(said)?.[1]);
+    };
+    // For systemd 254 and later, which an older one can judge too.
+    expect(await exposureOf('"$(npm root --global)"/clay-reaper/systemd/clay-reaper.service')).toBeLessThanOrEqual(1.1);
+    const version = Number(/^systemd (\d+)/.exec(await host.ok('systemctl --version'))?.[1]);
+    // Before, notifications come from a child process: 0.2.
+    const installed = await exposureOf('/etc/systemd/system/clay-reaper.service');
+    expect(installed).toBeLessThanOrEqual(version >= 254 ? 1.1 : 1.3);
   });
 
-  it('is made of units that systemd has nothing to say about', async () => {
+  it('has units that pass systemd-analyze verify', async () => {
     const system = await host.run('systemd-analyze verify /etc/systemd/system/clay-reaper.service');
     expect(system).toEqual({ code: 0, stdout: '', stderr: '' });
     await host.ok('clay-reaper install --user', { user: 'alice' });
@@ -52,7 +57,7 @@ describe.skipIf(cannotBoot())('the sandbox', () => {
     expect(await host.run(verify, { user: 'alice' })).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 
-  it('lets the job be done for processes of root and of others, and nothing else', async () => {
+  it('allows reaping for all users and denies everything else', async () => {
     const pids = [];
     for (const user of ['root', 'alice']) {
       const home = user === 'root' ? '/root' : `/home/${user}`;
@@ -60,7 +65,7 @@ describe.skipIf(cannotBoot())('the sandbox', () => {
         `systemd-run --quiet --unit target-${user} --uid ${user} --setenv HOME=${home} --setenv PROBE_SECRET=found \\
            --working-directory ${home} ${'$'}(command -v node) ${PROBE}/sandbox-target.js`,
       );
-      await until(
+      await waitFor(
         `the socket of ${user}`,
         async () => (await host.run(`test -S ${home}/.clay/daemon.sock`)).code === 0,
       );
@@ -80,14 +85,20 @@ systemctl daemon-reload && systemctl start clay-reaper`);
       internet: 'EAFNOSUPPORT',
       users: [],
       write: {
-        ...{ etc: 'EROFS', usr: 'EROFS', run: 'EROFS', home: 'EROFS', sharedMemory: 'EROFS' },
-        ...{ tmp: 'written', state: 'written', runtime: 'written' },
+        etc: 'EROFS',
+        usr: 'EROFS',
+        run: 'EROFS',
+        home: 'EROFS',
+        sharedMemory: 'EROFS',
+        tmp: 'written',
+        state: 'written',
+        runtime: 'written',
       },
     });
     // Not only those of its own user.
     expect(processes).toBeGreaterThanOrEqual(Number(await host.ok('ls -d /proc/[0-9]* | wc -l')) - 10);
     for (const user of ['root', 'alice']) {
-      await until(`the process of ${user} is ended`, async () =>
+      await waitFor(`the process of ${user} is ended`, async () =>
         (await host.ok(`systemctl show --property ActiveState --value target-${user}`)).startsWith('inactive'),
       );
     }

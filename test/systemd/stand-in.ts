@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { type Host, until } from './boot.ts';
+import { type Host, waitFor } from './boot.ts';
 
-/** A Clay daemon (the stand-in of test/support) that runs as a service of the machine; pids are the machine's. */
+/** A Clay daemon (the stand-in of test/helpers) that runs as a service of the machine; pids are the machine's. */
 export type ClayService = {
   /** The pid of the daemon that runs now. */
   readonly pid: () => Promise<number>;
@@ -14,19 +14,27 @@ export type ClayService = {
   readonly idle: () => Promise<number>;
   /** The same, but it runs a tool. */
   readonly working: () => Promise<number>;
-  /** How its socket answers from now on; see ClayOptions of test/support. */
+  /** The same two below workers that run as another account. */
+  readonly asOsUser: (account: string) => Promise<Record<'idle' | 'working', { pid: number; workerPid: number }>>;
+  /** How its socket answers from now on; see ClayOptions of test/helpers. */
   readonly answer: (mode: 'ok' | 'closed') => Promise<void>;
 };
 
-const support = fileURLToPath(new URL('../support', import.meta.url));
+const support = fileURLToPath(new URL('../helpers', import.meta.url));
 const INSTALLED = '/opt/stand-in';
 
-/** Sets up a Clay that runs as `user` (root or an existing account) and starts at boot. It does not run yet. */
-export async function installClay(host: Host, user: string): Promise<ClayService> {
+/**
+ * Sets up a Clay that runs as `user` (root or an existing account) and starts at boot. It does not run yet. `sudoUser`: the account
+ * that started root's Clay with sudo, and in whose home it keeps its own.
+ */
+export async function installClay(host: Host, user: string, sudoUser?: string): Promise<ClayService> {
   host.copyIn(support, INSTALLED);
   const home = user === 'root' ? '/root' : `/home/${user}`;
-  const unit = `clay-${user}`;
-  const control = join(home, 'control.sock');
+  const unit = `clay-${sudoUser ?? user}`;
+  const control = join(home, `${unit}.sock`);
+  const behindSudo = sudoUser
+    ? `Environment=SUDO_USER=${sudoUser} CLAY_CONFIG=/home/${sudoUser}/.clay/daemon.json`
+    : '';
   await host.ok(`cat >/etc/systemd/system/${unit}.service <<'END'
 [Unit]
 Description=Clay of ${user}
@@ -34,6 +42,7 @@ Description=Clay of ${user}
 User=${user}
 WorkingDirectory=${home}
 Environment=STAND_IN_CONTROL=${control}
+${behindSudo}
 ExecStart=${process.execPath.startsWith('/usr/') ? process.execPath : '/usr/local/bin/node'} ${INSTALLED}/clay-server/lib/daemon.js
 [Install]
 WantedBy=multi-user.target
@@ -47,21 +56,28 @@ systemctl daemon-reload && systemctl enable ${unit}`);
       () => true,
       () => false,
     );
-  const sham = async (start: Record<string, unknown>): Promise<number> => {
-    await until('the control socket answers', isListening);
-    await ask('addProject', { slug: 'shop', path: join(home, 'shop') });
-    const report = (await ask('sham', { project: 'shop', idleSeconds: 7200, start })) as { pid: number };
-    return report.pid;
+  type Spawned = { readonly pid: number; readonly workerPid: number };
+  const spawnClaude = async (start: object, path = join(home, 'shop'), worker?: object): Promise<Spawned> => {
+    await waitFor('the control socket answers', isListening);
+    const slug = basename(path);
+    await ask('addProject', { slug, path });
+    return (await ask('spawnClaude', { project: slug, idleSeconds: 7200, start, worker })) as Spawned;
   };
   return {
     pid: async () => Number(await host.ok(`systemctl show --property MainPID --value ${unit}`)),
     start: async () => {
       await host.ok(`systemctl start ${unit}`);
-      await until('the control socket answers', isListening);
+      await waitFor('the control socket answers', isListening);
     },
     stop: async () => void (await host.ok(`systemctl stop ${unit}`)),
-    idle: () => sham({}),
-    working: () => sham({ toolShell: true }),
+    idle: async () => (await spawnClaude({})).pid,
+    working: async () => (await spawnClaude({ toolShell: true })).pid,
+    asOsUser: async (account) => {
+      const [uid, gid] = (await host.ok(`id -u ${account}; id -g ${account}`)).trim().split('\n').map(Number);
+      const worker = { uid, gid, home: `/home/${account}`, script: 'yoke/adapters/claude-worker.js' };
+      const spawn = (start: object): Promise<Spawned> => spawnClaude(start, '/srv/shared', worker);
+      return { idle: await spawn({}), working: await spawn({ toolShell: true }) };
+    },
     answer: async (mode) => void (await ask('status', { mode })),
   };
 }

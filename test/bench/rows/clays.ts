@@ -2,7 +2,7 @@ import { appendFileSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Clay, startClay } from '../../support/clay.ts';
+import { type Clay, startClay } from '../../helpers/clay.ts';
 import { type Fleet, startFleet } from '../fleet.ts';
 import { atMost, type Extent, type Row, rowOf, within } from '../row.ts';
 import { type Service, startService } from '../service.ts';
@@ -35,7 +35,7 @@ type BusyFleet = { readonly cpuOfSweep: (sweeps: number) => Promise<number>; rea
 async function busyFleet(journalBytes: number): Promise<BusyFleet> {
   const fleet: Fleet = await startFleet(10);
   const { clay } = fleet;
-  const busy = await clay.sham({ project: 'p0', shape: 'native', journal: 'open' });
+  const busy = await clay.spawnClaude({ project: 'p0', shape: 'native', journal: 'open' });
   const journal = busy.journal ?? '';
   fillJournal(journal, journalBytes);
   await clay.setProject('p0', { isProcessing: true });

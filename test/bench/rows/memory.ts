@@ -1,15 +1,22 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { residentBytes } from '../accounting.ts';
+import { promisify } from 'node:util';
+import { residentBytes } from '../../helpers/processes.ts';
 import { startFleet } from '../fleet.ts';
-import { atMost, type Extent, type Row, rowOf } from '../row.ts';
-import { startService } from '../service.ts';
+import { atMost, type Extent, type Row, rowOf, within } from '../row.ts';
+import { program, startService } from '../service.ts';
 import { mean, median, slope, uncertaintyOfThree } from '../statistics.ts';
 
 const MB = 1e6;
 
-/** Resident memory of the service as the unit starts it: after 1,000 sweeps, and whether it goes on growing. */
+/** What the service takes, and what ending processes gives back. */
 export async function memoryRows(extent: Extent): Promise<Row[]> {
+  return [...(await serviceRows(extent)), await returnedRow(extent)];
+}
+
+/** Resident memory of the service as the unit starts it: after 1,000 sweeps, and whether it goes on growing. */
+async function serviceRows(extent: Extent): Promise<Row[]> {
   const candidates = 35;
   const [first, last, step] = extent === 'full' ? [1_000, 10_000, 250] : [300, 600, 50];
   const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 2 ** 30)'], { stdio: 'ignore' });
@@ -61,5 +68,60 @@ export async function memoryRows(extent: Extent): Promise<Row[]> {
     },
   ];
 }
+
+/** Node programs, which share most of their text: their resident memory together is much more than what comes back. */
+const ENDED = 20;
+/** What each of them holds besides, in bytes, as a real `claude` does: beside 1 GB, the rest of the machine changes little. */
+const HELD = 50e6;
+
+/** The memory that `cleanup` says came back, against what the kernel says is available then (proc_meminfo(5)). */
+async function returnedRow(extent: Extent): Promise<Row> {
+  const measured: number[] = [];
+  let words = '';
+  for (let round = 0; round < (extent === 'full' ? 5 : 1); round++) {
+    const fleet = await startFleet(ENDED, { shape: 'node', sdk: '0.3.330', hold: HELD });
+    try {
+      await sleep(2_000);
+      const before = availableBytes();
+      const args = ['cleanup', '--now', '--yes', '--json', '--min-age', '0', '--clay-home', fleet.clay.home];
+      const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]);
+      await sleep(2_000);
+      const gained = availableBytes() - before;
+      const { processes } = JSON.parse(stdout) as { processes: { rssBytes: number; reclaimableBytes: number }[] };
+      const claimed = sum(processes.map(({ reclaimableBytes }) => reclaimableBytes));
+      const resident = sum(processes.map(({ rssBytes }) => rssBytes));
+      // Too much and too little are as wrong.
+      measured.push(Math.max(claimed / gained, gained / claimed));
+      words = `${inMb(claimed)} said, ${inMb(gained)} gained, ${inMb(resident)} resident`;
+    } finally {
+      await fleet.stop();
+    }
+  }
+  const about = {
+    figure: `memory that \`cleanup\` says came back from ${ENDED} Node programs`,
+    against: 'what MemAvailable and the free lists of the CPUs gained',
+  };
+  const format = (times: number): string => `within ${(100 * (times - 1)).toFixed(1)} % (${words})`;
+  const row = rowOf(about, within(10), measured, format, extent);
+  // Whatever else takes or returns memory in these seconds is counted too: one round alone decides nothing.
+  return extent === 'full' ? row : { ...row, pass: null };
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/**
+ * MemAvailable and what it leaves out: the pages that each CPU keeps free for itself (`pagesets` of /proc/zoneinfo), which were
+ * 390 of 650 MB after a fleet had ended, and return within a minute.
+ */
+function availableBytes(): number {
+  const [, kb] = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? [];
+  const pages = [...readFileSync('/proc/zoneinfo', 'utf8').matchAll(/^\s+count:\s+(\d+)$/gm)].map(([, count]) =>
+    Number(count),
+  );
+  return Number(kb) * 1024 + sum(pages) * PAGE;
+}
+
+/** Bytes; that of x86-64, and the usual one of arm64. */
+const PAGE = 4096;
 
 const inMb = (bytes: number): string => `${(bytes / MB).toFixed(1)} MB`;

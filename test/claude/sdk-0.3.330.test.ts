@@ -1,3 +1,0 @@
-import { describeSdk } from './suite.ts';
-
-describeSdk('0.3.330');
