@@ -9,17 +9,16 @@ export type TelemetrySink = {
   readonly stop: () => Promise<void>;
 };
 
-/** An OpenTelemetry collector over HTTP that takes everything, and closes each connection before the next export. */
+/** An OpenTelemetry collector over HTTP that takes everything, each export on a connection of its own. */
 export async function startTelemetrySink(): Promise<TelemetrySink> {
   let connections = 0;
   const server = createServer((request, response) => {
     request.resume();
-    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+    response.writeHead(200, { 'content-type': 'application/json', connection: 'close' }).end('{}');
   });
   server.on('connection', () => {
     connections += 1;
   });
-  server.keepAliveTimeout = 500;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
@@ -29,6 +28,8 @@ export async function startTelemetrySink(): Promise<TelemetrySink> {
       OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
       OTEL_METRIC_EXPORT_INTERVAL: '1000',
+      // As deltas, which is what it sends by default, an idle process has nothing to send.
+      OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'cumulative',
     },
     connections: () => connections,
     stop: async () => {
