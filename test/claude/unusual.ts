@@ -72,17 +72,15 @@ const askedFor = ({ directory }: Clay) => ({
   input: { command: `touch ${join(directory, 'asked-for')}`, description: 'x' },
 });
 
-/** The id of the first answer in a transcript, to which a conversation can be rewound. */
-function firstAnswer({ userHome }: Clay, sessionId: string | null): string {
+/** The id of the first answer in a transcript, to which a conversation can be rewound, if it is written yet. */
+function firstAnswer({ userHome }: Clay, sessionId: string | null): string | undefined {
   const folder = join(userHome, '.claude/projects');
   const file = readdirSync(folder)
     .map((name) => join(folder, name, `${sessionId}.jsonl`))
     .find(existsSync);
   const lines = file === undefined ? [] : readFileSync(file, 'utf8').trim().split('\n');
   const records = lines.map((line) => JSON.parse(line) as { type: string; uuid: string });
-  const answer = records.find(({ type }) => type === 'assistant');
-  if (!answer) throw new Error(`${sessionId} has no answer`);
-  return answer.uuid;
+  return records.find(({ type }) => type === 'assistant')?.uuid;
 }
 
 /** Another process that goes on behind the first answer of a conversation with two, as after a rewind in Clay. */
@@ -90,7 +88,9 @@ async function rewound({ clay, query }: World, slug: string, text: string): Prom
   const talk = await turnOver(query(slug, 'hello'));
   await talk.send('and more');
   const { sessionId } = await (await turnOver(talk, 2)).state();
-  return query(slug, text, { options: { resume: sessionId, resumeSessionAt: firstAnswer(clay, sessionId) } });
+  // The transcript may be written after the turn's end is told.
+  const answer = await waitFor('its answer is in the transcript', () => firstAnswer(clay, sessionId), PATIENCE_MS);
+  return query(slug, text, { options: { resume: sessionId, resumeSessionAt: answer } });
 }
 
 const untilReleased = (file: string): string => `until [ -e ${file} ]; do sleep 0.2; done`;
