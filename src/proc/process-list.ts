@@ -82,7 +82,10 @@ export function listFromProc(
 function readEntry(procRoot: string, pid: number, isWanted: (cmd: string) => boolean): ProcessEntry | null {
   const stat = readStat(procRoot, pid);
   if (!stat.ok) return null;
+  const { ppid, isKernelThread } = stat.value;
+  // It has no command line, and on a small machine half of all processes are kernel threads.
+  if (isKernelThread) return { pid, ppid, cmd: '' };
   const bytes = readProcPrefix(`${procRoot}/${pid}/cmdline`, CMD_BYTES);
   const cmd = bytes.ok ? bytes.value.toString('utf8').replace(/\0+$/, '').replaceAll('\0', ' ') : '';
-  return { pid, ppid: stat.value.ppid, cmd: isWanted(cmd) ? cmd : '' };
+  return { pid, ppid, cmd: isWanted(cmd) ? cmd : '' };
 }

@@ -18,6 +18,7 @@ export type Stat = {
   readonly session: number;
   /** 0 if it has no controlling terminal. */
   readonly ttyNr: number;
+  readonly isKernelThread: boolean;
   /** CPU time of the process itself, user and system, in ticks. */
   readonly ownTicks: number;
   /** CPU time of those of its children that are dead and waited for, in ticks. */
@@ -26,6 +27,9 @@ export type Stat = {
   /** When it started, in ticks since boot. With the pid it names one process for good. */
   readonly startTicks: number;
 };
+
+/** PF_KTHREAD in the flags of a process (include/linux/sched.h). */
+const KERNEL_THREAD_FLAG = 0x00200000;
 
 /** The last field that is read. The kernel writes 52. */
 const LAST_FIELD = 22;
@@ -44,6 +48,7 @@ export function parseStat(text: string): Result<Stat> {
     ppid: number(4),
     session: number(6),
     ttyNr: number(7),
+    isKernelThread: (number(9) & KERNEL_THREAD_FLAG) !== 0,
     ownTicks: number(14) + number(15),
     reapedTicks: number(16) + number(17),
     threads: number(20),

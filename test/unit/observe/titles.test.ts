@@ -39,6 +39,7 @@ const stat: Candidate['stat'] = {
   ppid: 1,
   session: 1,
   ttyNr: 0,
+  isKernelThread: false,
   ownTicks: 0,
   reapedTicks: 0,
   threads: 1,

@@ -13,6 +13,7 @@ const parsed: Stat = {
   ppid: 16_199,
   session: 16_199,
   ttyNr: 0,
+  isKernelThread: false,
   ownTicks: 138,
   reapedTicks: 16,
   threads: 11,
@@ -36,6 +37,15 @@ describe('parseStat', () => {
     expect(parseStat(LINE.replace(' 16199 16199 16199 0 ', ' 1 16246 16246 34816 '))).toMatchObject({
       value: { ppid: 1, session: 16_246, ttyNr: 34_816 },
     });
+  });
+  it('recognises a kernel thread by its flags', () => {
+    // Captured from kthreadd and from PID 1 of a Debian 12.
+    const kthreadd = '2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 31 0 0\n';
+    const init = '1 (systemd) S 0 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 31 0 0\n';
+    expect([kthreadd, init].map((line) => parseStat(line))).toMatchObject([
+      { value: { isKernelThread: true } },
+      { value: { isKernelThread: false } },
+    ]);
   });
   it('parses the times of a machine that runs for years', () => {
     expect(parseStat(LINE.replace(' 135996 ', ' 9007199254740991 '))).toMatchObject({
