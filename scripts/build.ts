@@ -59,34 +59,55 @@ const requireLazyPackages: Plugin = {
   },
 };
 
-rmSync('dist', { recursive: true, force: true });
-const { metafile } = await build({
-  entryPoints: {
-    'clay-reaper': 'src/main.ts',
-    ...Object.fromEntries(Object.entries(LAZY_MODULES).map(([name, { source }]) => [name, source])),
-    ...Object.fromEntries(LAZY_PACKAGES.map((packageName) => [packageName, packageName])),
+/** Leaves the other commands out of the bundle of `status`, for which `src/start.ts` does not load it. */
+const leaveOutOtherCommands: Plugin = {
+  name: 'leave-out-other-commands',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/(commands|install)\// }, ({ path, kind }) =>
+      kind === 'dynamic-import' && path !== './commands/status.ts'
+        ? { path: './program.js', external: true }
+        : undefined,
+    );
   },
-  outdir: 'dist',
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  // CommonJS, because Node starts an ES module later, by a sixth of its whole start.
-  format: 'cjs',
-  banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
-  define: { CLAY_REAPER_BUILD: JSON.stringify(program), 'import.meta.url': '__url' },
-  plugins: [leaveOutChildProcessOfCommander, requireLazyPackages],
-  // import() of a lazy package becomes require(): import() finds no names in a minified CommonJS file.
-  supported: { 'dynamic-import': false },
-  // Identifiers keep their names, for stack traces.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  legalComments: 'none',
-  logLevel: 'warning',
-  metafile: true,
+};
+
+/** Writes bundles to dist/, named by the keys of `entryPoints`. Returns the paths of what is in them. */
+async function bundle(entryPoints: Readonly<Record<string, string>>, plugins: Plugin[] = []): Promise<string[]> {
+  const { metafile } = await build({
+    entryPoints,
+    outdir: 'dist',
+    external: ['./program.js', './status.js'],
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    // CommonJS, because Node starts an ES module later, by a sixth of its whole start.
+    format: 'cjs',
+    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+    define: { CLAY_REAPER_BUILD: JSON.stringify(program), 'import.meta.url': '__url' },
+    plugins: [leaveOutChildProcessOfCommander, requireLazyPackages, ...plugins],
+    // import() of a lazy package becomes require(): import() finds no names in a minified CommonJS file.
+    supported: { 'dynamic-import': false },
+    // Identifiers keep their names, for stack traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    metafile: true,
+  });
+  return Object.keys(metafile.inputs);
+}
+
+rmSync('dist', { recursive: true, force: true });
+const inputs = await bundle({
+  'clay-reaper': 'src/start.ts',
+  program: 'src/main.ts',
+  ...Object.fromEntries(Object.entries(LAZY_MODULES).map(([name, { source }]) => [name, source])),
+  ...Object.fromEntries(LAZY_PACKAGES.map((packageName) => [packageName, packageName])),
 });
+await bundle({ status: 'src/main.ts' }, [leaveOutOtherCommands]);
 // Also says what the running service was built from: src/install/service-state.ts.
 writeFileSync('dist/package.json', `${JSON.stringify({ type: 'commonjs', ...program })}\n`);
-writeFileSync('dist/LICENSES.txt', licensesOf(Object.keys(metafile.inputs)));
+writeFileSync('dist/LICENSES.txt', licensesOf(inputs));
 writeFileSync(
   'dist/clay-reaper.8',
   manPage(

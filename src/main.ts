@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { CommanderError } from 'commander';
 import { complete, createProgram } from './cli.ts';
 import { UsageError } from './config/load.ts';
