@@ -20,7 +20,7 @@ function commitOf(cwd: string): string | null {
 }
 
 /**
- * CommonJS packages that only some commands use. Each becomes a file of its own in dist/, which is read when it is
+ * Packages that only some commands use. Each becomes a file of its own in dist/, which is read when it is
  * required: V8 parses a whole file before it runs any of it.
  */
 const LAZY_PACKAGES = ['cli-table3', 'pidusage', 'pino', 'pino-pretty', 'prom-client'];
@@ -30,6 +30,15 @@ const LAZY_MODULES = {
   prompt: { source: 'src/commands/prompt.ts', imported: './prompt.ts' },
   completion: { source: 'src/commands/completion.ts', imported: './commands/completion.ts' },
 } as const;
+
+/**
+ * Packages that `status` seldom calls a function of, in the middle of what is not asynchronous: required at the first call. Not so
+ * in the service: an update may have replaced the files by then.
+ */
+const LAZY_FUNCTIONS: Readonly<Record<string, readonly string[]>> = {
+  croner: ['Cron'],
+  'smol-toml': ['parse', 'stringify'],
+};
 
 /**
  * commander starts programs for subcommands that are files of their own, which there are none of here; node:child_process
@@ -59,6 +68,25 @@ const requireLazyPackages: Plugin = {
   },
 };
 
+const requireLazyFunctions: Plugin = {
+  name: 'require-lazy-functions',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[a-z]/ }, ({ path, kind }) =>
+      kind === 'import-statement' && path in LAZY_FUNCTIONS ? { path, namespace: 'lazy' } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path }) => ({
+      contents: (LAZY_FUNCTIONS[path] ?? [])
+        .map(
+          (name) => `export function ${name}(...values) {
+            const { ${name}: real } = require('./${path}.js');
+            return new.target ? new real(...values) : real(...values);
+          }`,
+        )
+        .join('\n'),
+    }));
+  },
+};
+
 /** Leaves the other commands out of the bundle of `status`, for which `src/start.ts` does not load it. */
 const leaveOutOtherCommands: Plugin = {
   name: 'leave-out-other-commands',
@@ -76,7 +104,7 @@ async function bundle(entryPoints: Readonly<Record<string, string>>, plugins: Pl
   const { metafile } = await build({
     entryPoints,
     outdir: 'dist',
-    external: ['./program.js', './status.js'],
+    external: ['program', 'status', ...Object.keys(LAZY_FUNCTIONS)].map((name) => `./${name}.js`),
     bundle: true,
     platform: 'node',
     target: 'node20',
@@ -102,9 +130,9 @@ const inputs = await bundle({
   'clay-reaper': 'src/start.ts',
   program: 'src/main.ts',
   ...Object.fromEntries(Object.entries(LAZY_MODULES).map(([name, { source }]) => [name, source])),
-  ...Object.fromEntries(LAZY_PACKAGES.map((packageName) => [packageName, packageName])),
+  ...Object.fromEntries([...LAZY_PACKAGES, ...Object.keys(LAZY_FUNCTIONS)].map((name) => [name, name])),
 });
-await bundle({ status: 'src/main.ts' }, [leaveOutOtherCommands]);
+await bundle({ status: 'src/main.ts' }, [leaveOutOtherCommands, requireLazyFunctions]);
 // Also says what the running service was built from: src/install/service-state.ts.
 writeFileSync('dist/package.json', `${JSON.stringify({ type: 'commonjs', ...program })}\n`);
 writeFileSync('dist/LICENSES.txt', licensesOf(inputs));

@@ -1,5 +1,4 @@
 import { lstatSync } from 'node:fs';
-import { getHeapStatistics } from 'node:v8';
 import type { UserBudgets } from '../fs/user-budget.ts';
 import { attempt, ok, type Result } from '../result.ts';
 import { listProcDirectory, readProcPrefix } from './read-file.ts';
@@ -33,14 +32,15 @@ export async function listProcesses(
   procRoot: string,
   { withPs, isWanted, budgets }: ListOptions,
 ): Promise<Result<ProcessEntry[]>> {
-  const canUsePs = withPs && procRoot === '/proc' && getHeapStatistics().heap_size_limit >= HEAP_FOR_PS_LIST_BYTES;
-  const byPs = canUsePs ? await listWithPs() : null;
+  const byPs = withPs && procRoot === '/proc' ? await listWithPs() : null;
   if (byPs === null) return listFromProc(procRoot, isWanted, budgets);
   return ok(byPs.map(({ pid, ppid, cmd }) => ({ pid, ppid, cmd: cmd !== undefined && isWanted(cmd) ? cmd : '' })));
 }
 
-/** Null where there is no `ps`. */
+/** Null where there is no `ps`, or too little memory for it. */
 async function listWithPs(): Promise<{ pid: number; ppid: number; cmd?: string }[] | null> {
+  const { getHeapStatistics } = await import('node:v8');
+  if (getHeapStatistics().heap_size_limit < HEAP_FOR_PS_LIST_BYTES) return null;
   const { default: psList } = await import('ps-list');
   return psList().catch(() => null);
 }
