@@ -15,6 +15,7 @@ export const TESTED_SDKS = [
   '0.3.287',
   '0.3.330',
   '0.3.331',
+  '0.3.332',
 ] as const;
 
 /** The release of Claude that a release of the Agent SDK brings: 2.1.330 for 0.3.330. Measured on all that are tested. */
