@@ -18,17 +18,24 @@ type HistoryQuery = {
 
 type Sum = { readonly processes: number; readonly reclaimedBytes: number };
 
+/** What both reports begin with. */
+const headOf = ({ atMs, sinceMs, directory, problem, unreadableLines }: HistoryQuery) => ({
+  schema: 1,
+  at: new Date(atMs).toISOString(),
+  since: new Date(sinceMs).toISOString(),
+  directory,
+  problem,
+  unreadableLines,
+});
+
+const since = (records: readonly HistoryRecord[], { sinceMs }: HistoryQuery): HistoryRecord[] =>
+  records.filter((record) => Date.parse(record.at) >= sinceMs);
+
 /** `history --json`, schema 1: fields may be added, none is ever changed or dropped. */
 export function historyReport(records: readonly HistoryRecord[], query: HistoryQuery) {
-  const { atMs, sinceMs, directory, problem, unreadableLines } = query;
-  const processes = records.filter((record) => Date.parse(record.at) >= sinceMs);
+  const processes = since(records, query);
   return {
-    schema: 1,
-    at: new Date(atMs).toISOString(),
-    since: new Date(sinceMs).toISOString(),
-    directory,
-    problem,
-    unreadableLines,
+    ...headOf(query),
     processes,
     byProject: sumsBy(processes, (record) => record.project).map(([project, sum]) => ({ project, ...sum })),
     byOrphan: sumsBy(processes, (record) => record.orphan).map(([orphan, sum]) => ({ orphan, ...sum })),
@@ -96,15 +103,9 @@ export function historyText(report: HistoryReport, period: string, style: Termin
 
 /** `history --trial --json`, schema 1: fields may be added, none is ever changed or dropped. */
 export function trialReport(records: readonly HistoryRecord[], query: HistoryQuery) {
-  const { atMs, sinceMs, directory, problem, unreadableLines } = query;
-  const { processes, ...totals } = summarizeTrial(records.filter((record) => Date.parse(record.at) >= sinceMs));
+  const { processes, ...totals } = summarizeTrial(since(records, query));
   return {
-    schema: 1,
-    at: new Date(atMs).toISOString(),
-    since: new Date(sinceMs).toISOString(),
-    directory,
-    problem,
-    unreadableLines,
+    ...headOf(query),
     processes,
     totals: { processes: processes.length, ...totals },
   };

@@ -29,16 +29,24 @@ const server = fileURLToPath(new URL('mcp-stdio.js', import.meta.url));
 for (const sdk of SDKS) await installSdk(sdk);
 const api = await startModelApi();
 const clay = await startClay({ projects: ['rest'], env: environmentFor(api) });
+const waits = ['--clay-home', clay.home, '--parked-after', parkedAfter];
 try {
-  process.exitCode = (await measure()) ? 0 : 1;
+  const idle = await startIdle();
+  const service = startService(waits, { trueAge: true });
+  try {
+    process.exitCode = (await measure(idle)) ? 0 : 1;
+  } finally {
+    await service.stop();
+  }
 } finally {
   await clay.stop();
   await api.stop();
 }
 
-async function measure(): Promise<boolean> {
-  const idle: Idle[] = [];
+/** Starts them, two at a time; their turns are over, and the server keeps no connection of theirs. */
+async function startIdle(): Promise<Idle[]> {
   const wanted = SDKS.flatMap((sdk) => PERCENTS.map((percent) => ({ sdk, percent })));
+  const idle: Idle[] = [];
   await inTurns(wanted, 2, async ({ sdk, percent }) => {
     const polls = { type: 'stdio', command: process.execPath, args: [server, `${percent}`] };
     const options = { mcpServers: { polls } };
@@ -46,36 +54,36 @@ async function measure(): Promise<boolean> {
     const talk = await turnOver(clay.startConversation({ project: 'rest', text: 'hello', sdk: module, options }));
     idle.push({ name: `${sdk} at ${percent} %`, talk, turnOverAtMs: performance.now() });
   });
-  const service = startService(['--clay-home', clay.home, '--parked-after', parkedAfter], { trueAge: true });
-  // A process is at rest when the server has closed its last connection: left to itself, 0.3.330 keeps it for 5 minutes.
+  // A connection protects: left to itself, 0.3.330 keeps it for 5 minutes.
   api.closeIdle();
+  return idle;
+}
+
+/** Whether as many looks as wanted were right, and all were ended in time. */
+async function measure(idle: readonly Idle[]): Promise<boolean> {
   await sleep(REST_MS);
   const right = await countRightLooks(idle);
   const looked = LOOKS * idle.length;
-  console.log(`${right} of ${looked} looks right (goal ${MIN_RIGHT * 100} %)`);
-  const inTime = await allEnded(idle);
-  await service.stop();
-  return right >= MIN_RIGHT * looked && inTime;
+  console.log(`${right} of ${looked} looks right (goal ${MIN_RIGHT * 100} %), ${loads()}`);
+  return (await allEnded(idle)) && right >= MIN_RIGHT * looked;
 }
+
+const loads = (): string =>
+  `load ${loadavg()
+    .map((load) => load.toFixed(1))
+    .join(' ')}`;
 
 /** A look is right if it shows an idle process as an orphan whose wait has begun. */
 async function countRightLooks(idle: readonly Idle[]): Promise<number> {
   let right = 0;
   for (let look = 0; look < LOOKS; look++) {
-    const { report } = await runCliJson(['status', '--clay-home', clay.home, '--parked-after', parkedAfter], {
-      trueAge: true,
-    });
+    const { report } = await runCliJson(['status', ...waits], { trueAge: true });
     for (const { name, talk } of idle) {
       const row = report.processes.find(({ pid }) => pid === talk.pid);
       if (row?.verdict === 'grace' && row.orphan === 'parked') right += 1;
       else console.log(`${name}: ${row?.verdict} ${row?.reasons.map(({ detail }) => detail).join('; ')}`);
     }
   }
-  console.log(
-    `load ${loadavg()
-      .map((load) => load.toFixed(1))
-      .join(' ')}`,
-  );
   return right;
 }
 
@@ -95,10 +103,6 @@ async function allEnded(idle: readonly Idle[]): Promise<boolean> {
       `${name}: ${endedAtMs === undefined ? 'not ended' : `ended ${(afterMs / 60_000).toFixed(1)} min after its turn`}`,
     );
   }
-  console.log(
-    `load ${loadavg()
-      .map((load) => load.toFixed(1))
-      .join(' ')}; goal: within ${ms(limitMs)}`,
-  );
+  console.log(`goal: within ${ms(limitMs)}; ${loads()}`);
   return inTime;
 }

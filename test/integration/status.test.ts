@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { type Clay, type FakeClaude, type FakeClaudeOptions, IDLE, startClay } from '../helpers/clay.ts';
 import { type ProcessReport, type Report, runCli, runCliJson } from '../helpers/cli.ts';
@@ -220,13 +220,14 @@ describe('status', () => {
     expect(stdout).toMatch(/protected +just started/);
   });
 
-  it('loads none of the modules of Node that would take a tenth of its start', async () => {
+  it('loads neither the other commands nor the modules of Node that would take a tenth of its start', async () => {
     // Without a process: pidusage, which is asked about those, needs programs.
     const quiet = await startClay({ projects: ['rest'] });
     onTestFinished(quiet.stop);
     const listing = join(quiet.directory, 'loaded');
     const preload = join(quiet.directory, 'list-loaded.cjs');
-    const write = `require('node:fs').writeFileSync(${JSON.stringify(listing)}, process.moduleLoadList.join('\\n'))`;
+    const names = 'process.moduleLoadList.concat(Object.keys(require.cache))';
+    const write = `require('node:fs').writeFileSync(${JSON.stringify(listing)}, ${names}.join('\\n'))`;
     writeFileSync(preload, `process.once('exit', () => ${write});`);
     const env = { NODE_OPTIONS: `--require ${preload}` };
     await runCli(['status', '--json', '--clay-home', quiet.home], { env, trueAge: true });
@@ -234,5 +235,7 @@ describe('status', () => {
     expect(loaded).toContain('NativeModule net');
     expect(loaded).not.toContain('NativeModule child_process');
     expect(loaded).not.toContain('NativeModule perf_hooks');
+    const files = loaded.filter((name) => name.includes('/dist/')).map((name) => basename(name));
+    expect(files).toEqual(['clay-reaper.js', 'status.js']);
   });
 });

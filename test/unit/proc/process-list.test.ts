@@ -29,6 +29,14 @@ describe('listFromProc', () => {
     proc.put({ pid: 6, ppid: 1, cmdline: ['b'] });
     expect(list((cmd) => cmd === 'b')).toMatchObject({ value: [{ cmd: '' }, { cmd: 'b' }] });
   });
+  it('reads no command line of a kernel thread', () => {
+    proc.put({
+      pid: 2,
+      cmdline: ['/srv/lib/daemon.js'],
+      stat: '2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 31',
+    });
+    expect(list()).toEqual({ ok: true, value: [{ pid: 2, ppid: 0, cmd: '' }] });
+  });
   it('reads no more than 4 kB of a command line', () => {
     proc.put({ pid: 5, cmdline: ['x'.repeat(1024 * 1024)] });
     expect(list()).toMatchObject({ value: [{ cmd: 'x'.repeat(4096) }] });
