@@ -111,13 +111,16 @@ describe('memory of the service', () => {
     }
   });
 
-  test('stays bounded with thousands of scheduled runs in each conversation or subagent', async () => {
+  test('stays bounded with 1,500 scheduled runs and 900 more calls in each conversation or subagent', async () => {
     const clay = await startClay({ user: ADA, projects: ['rest'] });
     onTestFinished(clay.stop);
-    const ids = Array.from({ length: 3_000 }, (_, nr) => `toolu_${nr}`);
-    const alarms = ids
-      .map((id) => record([callOf(id)]) + record([answerTo(id)], { toolUseResult: { id, recurring: true } }))
-      .join('');
+    // A hundred to a record, and calls that nobody has answered, which take more room: so what is kept exceeds its limit before
+    // the time does.
+    const callsOf = (nr: number, many: number) =>
+      Array.from({ length: many }, (_, n) => callOf(`toolu_${nr}_${n}`)) as { readonly id: string }[];
+    const hundreds = Array.from({ length: 15 }, (_, nr) => callsOf(nr, 100));
+    const set = hundreds.map((calls) => record(calls) + record(calls.map(({ id }) => answerTo(id)))).join('');
+    const alarms = set + record(callsOf(-1, 900));
     const manyAgents = await clay.spawnClaude({ project: 'rest', shape: 'native' });
     const agents = join(manyAgents.transcript.replace(/\.jsonl$/, ''), 'subagents');
     mkdirSync(agents, { recursive: true });

@@ -5,7 +5,7 @@ import { cannotBoot, waitFor } from '../systemd/boot.ts';
 import type { LogLine } from '../systemd/installed-service.ts';
 import { type Attack, bootBesideMallory, type HostileMachine, QUICK } from '../systemd/mallory.ts';
 import type { ClayService } from '../systemd/stand-in.ts';
-import { quantiles } from './trend.ts';
+import { average, quantiles } from './trend.ts';
 
 /** `npm run test:soak` sets ten minutes: three rounds of all attacks. */
 const SECONDS = Number(process.env.CLAY_REAPER_SOAK_SECONDS || 120);
@@ -147,7 +147,7 @@ function watchMemory(folder: string) {
     forget: () => {
       samples = [];
     },
-    meanBytes: (): number => mean(samples),
+    meanBytes: (): number => average(samples),
     end: () => clearInterval(looking),
   };
 }
@@ -162,7 +162,5 @@ function growthOf(byAttack: readonly (readonly number[])[]): number | null {
     const last = later.at(-1);
     return second === undefined || last === undefined ? [] : [last - second];
   });
-  return growths.length === 0 ? null : mean(growths);
+  return growths.length === 0 ? null : average(growths);
 }
-
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;

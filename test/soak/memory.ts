@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { optionsWithSmallHeap, sizesAmong } from '../helpers/systemd-unit.ts';
-import { type Trend, trendOf } from './trend.ts';
+import { average, type Trend, trendOf } from './trend.ts';
 
 /** What stays after a collection of all garbage; bytes. See collect.js. */
 type Memory = { readonly at: number; readonly resident: number; readonly heap: number };
@@ -22,13 +22,21 @@ export function watched(file: string): Record<string, string> {
   };
 }
 
+function samplesIn(file: string, from: number, to: number): Memory[] {
+  const all = readFileSync(file, 'utf8').trim().split('\n');
+  return all.map((line) => JSON.parse(line) as Memory).filter(({ at }) => at >= from && at <= to);
+}
+
 /** The trends of a watched service in a stretch of time; ms since the epoch. */
 export function trendsIn(file: string, from: number, to: number): Trends {
-  const all = readFileSync(file, 'utf8').trim().split('\n');
-  const then = all.map((line) => JSON.parse(line) as Memory).filter(({ at }) => at >= from && at <= to);
+  const then = samplesIn(file, from, to);
   const trendIn = (measure: keyof Trends): Trend => trendOf(then.map((sample) => [sample.at, sample[measure]]));
   return { resident: trendIn('resident'), heap: trendIn('heap') };
 }
+
+/** What a watched service had resident in a stretch of time, on average; bytes. */
+export const meanResidentIn = (file: string, from: number, to: number): number =>
+  average(samplesIn(file, from, to).map(({ resident }) => resident));
 
 const HOUR_MS = 3_600_000;
 const HARMLESS_PERCENT_AN_HOUR = 1;

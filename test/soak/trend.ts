@@ -27,7 +27,8 @@ export function trendOf(points: readonly Point[]): Trend {
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-const average = (values: readonly number[]): number => sum(values) / values.length;
+/** The mean of values; NaN without one. */
+export const average = (values: readonly number[]): number => sum(values) / values.length;
 
 /** The value below which each share of all lies: 0.5 gives the median, 1 the largest. */
 export function quantiles(values: readonly number[], shares: readonly number[]): number[] {
