@@ -32,7 +32,10 @@ function main(command: string | undefined): void {
   if (command === 'notes') process.stdout.write(`${sectionOf(changelog, version)}\n`);
   else if (command === 'release')
     writeFileSync(FILE, released(changelog, version, new Date().toISOString().slice(0, 10)));
-  else throw new Error('usage: npm run changelog -- release | notes');
+  else {
+    console.error('usage: npm run changelog -- release | notes');
+    process.exitCode = 2;
+  }
 }
 
 if (process.argv[1]?.endsWith('changelog.ts')) main(process.argv[2]);

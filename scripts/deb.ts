@@ -19,7 +19,10 @@ import { renderUnit } from '../src/install/unit-file.ts';
 // npm run deb -- TARBALL [DIRECTORY]: makes a Debian package of what `npm pack` made, so that both hold the same files.
 // Needs dpkg-deb. Prints the path of the package.
 const [tarball, out = '.'] = process.argv.slice(2);
-if (tarball === undefined) throw new Error('usage: npm run deb -- TARBALL [DIRECTORY]');
+if (tarball === undefined) {
+  console.error('usage: npm run deb -- TARBALL [DIRECTORY]');
+  process.exit(2);
+}
 
 const LIBRARY = 'usr/lib/clay-reaper';
 
