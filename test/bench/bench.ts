@@ -1,5 +1,6 @@
 // npm run bench [-- --short] [--only sweep,scale,memory,once,clays] [--out FILE]: what clay-reaper costs, each figure as a
-// ratio to something measured beside it in the same run. Exits with 1 if a goal is missed (by twice, in the short form).
+// ratio to something measured beside it in the same run. Exits with 1 if a goal is missed (by twice, in the short form, where
+// what is missed by less is "allowed").
 import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -37,15 +38,16 @@ for (const part of parts) {
   rows.push(...(await measure(extent)));
 }
 
-const passed = (row: Row): string => (row.pass === null ? '' : row.pass ? 'yes' : 'NO');
 const noise = (row: Row): string => (row.noisePercent === null ? '' : `± ${row.noisePercent.toFixed(0)} %`);
 const header = `Measured on ${machine()}, ${processCount()} processes, load ${loadavg()[0]?.toFixed(1)}.`;
 const lines = [
   '| figure | against | goal | measured | noise | met |',
   '|---|---|---|---|---|---|',
-  ...rows.map((row) => `| ${[row.figure, row.against, row.goal, row.measured, noise(row), passed(row)].join(' | ')} |`),
+  ...rows.map(
+    (row) => `| ${[row.figure, row.against, row.goal, row.measured, noise(row), row.met ?? ''].join(' | ')} |`,
+  ),
 ];
 process.stdout.write(`${header}\n\n${lines.join('\n')}\n`);
 const result = { at: new Date().toISOString(), machine: machine(), extent, rows };
 writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
-process.exitCode = rows.every((row) => row.pass !== false) ? 0 : 1;
+process.exitCode = rows.some((row) => row.met === 'NO') ? 1 : 0;

@@ -93,7 +93,7 @@ async function rowsWhileRunning(extent: Extent): Promise<Row[]> {
           own,
           extent,
         ),
-        pass: null,
+        met: null,
       });
       rows.push(
         inform("the bug report's shell loop", shell),
@@ -111,7 +111,7 @@ async function rowsForInformation(): Promise<Row[]> {
   const rows: Row[] = [];
   const goal = { ...timesLess(1), words: '(for information)' };
   const add = (figure: string, against: string, times: number[], dividends: number[], divisors: number[]): void =>
-    void rows.push({ ...row(figure, against, goal, times, dividends, divisors, 'full'), pass: null });
+    void rows.push({ ...row(figure, against, goal, times, dividends, divisors, 'full'), met: null });
   await withFleet(await startFleet(CANDIDATES), async (fleet, service) => {
     // The recorder of the plain loop counts its own sweeps by the questions to the same Clay.
     service.halt();
