@@ -228,11 +228,12 @@ export function pendingSchedule(
   startedAtMs: number,
   clock: ObservedClock,
 ): string | null {
+  if (transcript === null || transcript.scheduledRuns.length === 0) return null;
   const dropsAll = dropsScheduleOnResume(sdkVersion);
   const isPending = ({ tool, setAtMs, lastRunMs }: ScheduledRun): boolean =>
     lastRunMs + SCHEDULE_TOLERANCE_MS > clock.wallMs &&
     (setAtMs >= startedAtMs || (tool === 'CronCreate' && !dropsAll));
-  const run = transcript?.scheduledRuns.find(isPending);
+  const run = transcript.scheduledRuns.find(isPending);
   if (!run) return null;
   if (run.tool === 'MCP') return 'an MCP tool call goes on in the background';
   if (run.tool === 'Agent') return 'an agent works in the background';

@@ -192,7 +192,8 @@ function evidenceOf(
   const anyTranscript = mayBeAny
     ? projectTranscriptsOf(cache.projectFiles, environment, cwd, earliestStartMs, budget, issues)
     : null;
-  const hooks = tree && !hooksLeadSessions(session?.release ?? null) ? findHooks(procRoot, tree, budget) : [];
+  const mayRunHooks = tree !== null && tree.children > 0 && !hooksLeadSessions(session?.release ?? null);
+  const hooks = mayRunHooks ? findHooks(procRoot, tree, budget) : [];
   const isTied = session?.isCertain === true;
   const trusted = { procRoot, pids: owner.state === 'alive' ? [owner.probe.daemon.pid] : [] };
   const hasDurable = holdsTaskLock === true && valueOr(issues, hasDurableTasks(trusted, stat, budget));

@@ -305,7 +305,7 @@ function readStateOf(
   const cwd = valueOr(issues, readProcLink(`${procRoot}/${stat.pid}/cwd`));
   const status = valueOr(issues, readStatus(procRoot, stat.pid));
   const tree = valueOr(issues, readProcessTree(procRoot, stat, budget));
-  const sockets = valueOr(issues, readSocketFds(procRoot, stat.pid, budget));
+  const sockets = valueOr(issues, readSocketFds(procRoot, stat.pid, budget, status?.descriptorTableSize));
   const unixSockets = new Set([...(sockets?.values() ?? [])].filter((inode) => knownUnixSockets.has(inode)));
   const trusted = { procRoot, pids: daemonPid === null ? [] : [daemonPid] };
   const holdsTaskLock = valueOr(issues, readHoldsTaskLock(trusted, stat, budget));

@@ -1,15 +1,27 @@
+import { readdirSync } from 'node:fs';
 import { BUDGET_EXHAUSTED, type UserBudget } from '../fs/user-budget.ts';
-import { fail, ok, type Result } from '../result.ts';
+import { attempt, fail, ok, type Result } from '../result.ts';
 import { listProcDirectory, readProcLink } from './read-file.ts';
+import type { Status } from './status.ts';
 
 const SOCKET = /^socket:\[(\d+)\]$/;
 
 /** A `claude` has some 60 (measured); the limit that most processes start with is 1024. */
 const MAX_DESCRIPTORS = 8_192;
 
-/** The socket inodes behind a process's descriptors, by descriptor number. */
-export function readSocketFds(procRoot: string, pid: number, budget: UserBudget): Result<Map<string, number>> {
-  const fds = listProcDirectory(`${procRoot}/${pid}/fd`, MAX_DESCRIPTORS);
+/**
+ * The socket inodes behind a process's descriptors, by descriptor number. `tableSize`: see {@link Status.descriptorTableSize}; where a table can hold no
+ * more than is read, it is listed at once, in 40 % of the time (41 instead of 108 µs for 24 descriptors).
+ */
+export function readSocketFds(
+  procRoot: string,
+  pid: number,
+  budget: UserBudget,
+  tableSize: number | null = null,
+): Result<Map<string, number>> {
+  const folder = `${procRoot}/${pid}/fd`;
+  const isShort = tableSize !== null && tableSize <= MAX_DESCRIPTORS;
+  const fds = isShort ? attempt(folder, () => readdirSync(folder)) : listProcDirectory(folder, MAX_DESCRIPTORS);
   if (!fds.ok) return fds;
   const sockets = new Map<string, number>();
   for (const fd of fds.value) {

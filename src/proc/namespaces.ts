@@ -10,25 +10,23 @@ import { readProcLink, readProcText } from './read-file.ts';
 export type TrustedProcesses = { readonly procRoot: string; readonly pids: readonly number[] };
 
 /**
- * The mount namespace of a process (namespaces(7)), if root made it: it is in the same user namespace as this program, and
- * in the mount namespace of this program, of PID 1 or of one of the trusted processes. In one that a user has made, that user can
- * mount a file system that never answers.
+ * Whether root made the mount namespace of a process (namespaces(7)), which is not this program's own: the process is in the same
+ * user namespace as this program, and in the mount namespace of PID 1 or of one of the trusted processes. In one that a user has
+ * made, that user can mount a file system that never answers.
  */
-function trustedMountNamespace({ procRoot, pids }: TrustedProcesses, pid: number): Result<string> {
+function checkForeignNamespace({ procRoot, pids }: TrustedProcesses, pid: number, namespace: string): Result<true> {
   const user = namespaceOf(procRoot, pid, 'user');
   const own = namespaceOf(procRoot, 'self', 'user');
   // A kernel without user namespaces has no such link.
   if (!user.ok && user.failure.code !== 'not-found') return user;
   if ((user.ok ? user.value : null) !== (own.ok ? own.value : null))
     return fail('invalid', 'it lives in another user namespace, in which its user can mount anything');
-  const mount = namespaceOf(procRoot, pid, 'mnt');
-  if (!mount.ok) return mount;
-  const isTrusted = (['self', 1, ...pids] as const).some((other) => {
-    const namespace = namespaceOf(procRoot, other, 'mnt');
-    return namespace.ok && namespace.value === mount.value;
+  const isTrusted = [1, ...pids].some((other) => {
+    const trusted = namespaceOf(procRoot, other, 'mnt');
+    return trusted.ok && trusted.value === namespace;
   });
   return isTrusted
-    ? mount
+    ? ok(true)
     : fail(
         'invalid',
         'it lives in a mount namespace that is neither PID 1’s nor its Clay’s: nothing is opened in there',
@@ -45,12 +43,14 @@ export function mountGuardOf(
   budget: UserBudget,
 ): Result<{ readonly guard: PathGuard; readonly isOwn: boolean }> {
   const { procRoot } = trusted;
-  const namespace = trustedMountNamespace(trusted, pid);
+  const namespace = namespaceOf(procRoot, pid, 'mnt');
   if (!namespace.ok) return namespace;
   const own = namespaceOf(procRoot, 'self', 'mnt');
-  const isOwn = own.ok && own.value === namespace.value;
-  const guard = isOwn ? budget.guard() : budget.guardOf(namespace.value, () => readMountInfo(procRoot, pid));
-  return ok({ guard, isOwn });
+  // In this one, nobody can mount who is in another user namespace (mount_namespaces(7)).
+  if (own.ok && own.value === namespace.value) return ok({ guard: budget.guard(), isOwn: true });
+  const trust = checkForeignNamespace(trusted, pid, namespace.value);
+  if (!trust.ok) return trust;
+  return ok({ guard: budget.guardOf(namespace.value, () => readMountInfo(procRoot, pid)), isOwn: false });
 }
 
 /**

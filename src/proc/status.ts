@@ -14,12 +14,15 @@ export type Status = {
    * VmRSS also counts file pages, which all processes of one program share. VmRSS before Linux 4.5, which has no RssAnon.
    */
   readonly reclaimableBytes: number;
+  /** The size of its table of descriptors (FDSize): it has at most so many open. Null if the kernel does not say. */
+  readonly descriptorTableSize: number | null;
 };
 
 /** Parses the text of a status file. */
 export function parseStatus(text: string): Result<Status> {
   const uids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(text);
   const pids = /^NSpid:((?:\t\d+)+)$/m.exec(text);
+  const tableSize = /^FDSize:\t(\d+)$/m.exec(text)?.[1];
   if (!uids || !pids?.[1]) return fail('invalid', 'status has no Uid or no NSpid line');
   return ok({
     uids: [Number(uids[1]), Number(uids[2]), Number(uids[3]), Number(uids[4])],
@@ -27,6 +30,7 @@ export function parseStatus(text: string): Result<Status> {
     rssBytes: parseBytes(text, 'VmRSS') ?? 0,
     reclaimableBytes:
       (parseBytes(text, 'RssAnon') ?? parseBytes(text, 'VmRSS') ?? 0) + (parseBytes(text, 'VmSwap') ?? 0),
+    descriptorTableSize: tableSize === undefined ? null : Number(tableSize),
   });
 }
 

@@ -136,5 +136,5 @@ function statLine(process: FakeProcess): string {
 }
 
 function statusText({ pid, comm = 'claude', uid = 1000, pids = [pid] }: FakeProcess): string {
-  return `Name:\t${comm}\nUid:${`\t${uid}`.repeat(4)}\nNSpid:\t${pids.join('\t')}\nVmRSS:\t  189868 kB\n`;
+  return `Name:\t${comm}\nUid:${`\t${uid}`.repeat(4)}\nFDSize:\t64\nNSpid:\t${pids.join('\t')}\nVmRSS:\t  189868 kB\n`;
 }

@@ -10,6 +10,7 @@ PPid:	16199
 TracerPid:	0
 Uid:	1000	1000	1000	1000
 Gid:	1000	1000	1000	1000
+FDSize:	64
 NStgid:	16246
 NSpid:	16246
 VmRSS:	  189880 kB
@@ -29,8 +30,12 @@ describe('parseStatus', () => {
         pidNamespaceDepth: 1,
         rssBytes: 189_880 * 1024,
         reclaimableBytes: 189_880 * 1024,
+        descriptorTableSize: 64,
       },
     });
+  });
+  it('does not know how many descriptors there can be where the kernel does not say', () => {
+    expect(parseStatus(STATUS.replace(/^FDSize:.*\n/m, ''))).toMatchObject({ value: { descriptorTableSize: null } });
   });
   it('counts unshared memory in RAM and swap as reclaimable, and no file pages', () => {
     const lines = 'VmRSS:\t  189880 kB\nRssAnon:\t  100000 kB\nRssFile:\t   89880 kB\nVmSwap:\t   50000 kB';
@@ -61,23 +66,21 @@ describe('parseStatus', () => {
 });
 
 describe('singleUid', () => {
+  const withUids = (...uids: [number, number, number, number]) => ({
+    uids,
+    pidNamespaceDepth: 1,
+    rssBytes: 0,
+    reclaimableBytes: 0,
+    descriptorTableSize: null,
+  });
   it('returns the uid if all four are the same', () => {
-    expect(singleUid({ uids: [0, 0, 0, 0], pidNamespaceDepth: 1, rssBytes: 0, reclaimableBytes: 0 })).toBe(0);
-    expect(singleUid({ uids: [1000, 1000, 1000, 1000], pidNamespaceDepth: 1, rssBytes: 0, reclaimableBytes: 0 })).toBe(
-      1000,
-    );
+    expect(singleUid(withUids(0, 0, 0, 0))).toBe(0);
+    expect(singleUid(withUids(1000, 1000, 1000, 1000))).toBe(1000);
   });
   it.each([[[1000, 0, 0, 0]], [[1000, 0, 1000, 1000]], [[1000, 1000, 0, 1000]], [[1000, 1000, 1000, 0]]] as const)(
     'returns null for %j: a setuid program, or sudo',
     (uids) => {
-      expect(
-        singleUid({
-          uids: [...uids] as [number, number, number, number],
-          pidNamespaceDepth: 1,
-          rssBytes: 0,
-          reclaimableBytes: 0,
-        }),
-      ).toBeNull();
+      expect(singleUid(withUids(...(uids as unknown as [number, number, number, number])))).toBeNull();
     },
   );
 });
