@@ -1,7 +1,7 @@
 import { Session } from 'node:inspector';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { forTime } from './check.ts';
+import { forTime, reportFailure } from './check.ts';
 import { addToCorpus, corpusOf } from './corpus.ts';
 import { mutatedFrom } from './mutate.ts';
 import { PARSERS, removeFiles } from './parsers.ts';
@@ -56,7 +56,9 @@ for (const { name, parse, seeds } of PARSERS) {
   const covered = new Set(seeds.flatMap((seed) => coveredBy(() => parse(seed))));
   let kept = corpusOf(name).length;
   const before = kept;
-  fc.check(
+  const begunMs = performance.now();
+  let lastNewMs = begunMs;
+  const run = fc.check(
     fc.property(mutatedFrom(seeds), (input) => {
       if (kept >= MAX_INPUTS || gzipSync(input).length > MAX_INPUT_BYTES) return;
       const pieces = coveredBy(() => parse(input));
@@ -64,9 +66,14 @@ for (const { name, parse, seeds } of PARSERS) {
       for (const piece of pieces) covered.add(piece);
       addToCorpus(name, input);
       kept += 1;
+      lastNewMs = performance.now();
     }),
     forTime((seconds * 1000) / PARSERS.length),
   );
-  process.stdout.write(`${name}: ${kept - before} new, ${kept} in all, ${covered.size} pieces of code\n`);
+  if (run.failed) reportFailure(name, run);
+  const inSeconds = (ms: number): number => Math.round((ms - begunMs) / 1000);
+  const last = kept > before ? ` (the last after ${inSeconds(lastNewMs)} s of ${inSeconds(performance.now())})` : '';
+  const inputs = `${run.numRuns} inputs, ${kept - before} new${last}, ${kept} kept`;
+  process.stdout.write(`${name}: ${inputs}, ${covered.size} pieces of code\n`);
 }
 removeFiles();
