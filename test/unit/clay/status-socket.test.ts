@@ -150,8 +150,8 @@ describe('queryStatus', () => {
     const refused = answers.filter(({ ok }) => !ok);
     expect(refused.length).toBeGreaterThan(0);
     expect(refused.length).toBeLessThan(8);
-    for (const each of refused)
-      expect(each).toMatchObject({ failure: { detail: 'its answer is too long beside those of other Clays' } });
+    for (const status of refused)
+      expect(status).toMatchObject({ failure: { detail: 'its answer is too long beside those of other Clays' } });
     expect(await askFor(3 * MIB)).toMatchObject({ ok: true });
   });
 });

@@ -244,7 +244,9 @@ describe('superseded', () => {
 describe('max_parked', () => {
   /** Parked and idle for so many minutes each, in the order given. */
   const parked = (minutes: readonly number[], overrides: Partial<Evidence> = {}): Evidence[] =>
-    minutes.map((each, number) => processNumber(number, { ...idleSince(NOW.wallMs - each * MINUTE), ...overrides }));
+    minutes.map((idleMinutes, number) =>
+      processNumber(number, { ...idleSince(NOW.wallMs - idleMinutes * MINUTE), ...overrides }),
+    );
   const judged = (evidence: readonly Evidence[], maxParked: number | null, more = {}): string[] =>
     judgeNow(evidence, { ...LIMITS, maxParked, ...more }).map((judgement) =>
       judgement.verdict === 'protected' ? 'protected' : `${judgement.verdict} ${judgement.waitMs / MINUTE}`,
@@ -282,7 +284,9 @@ describe('max_parked', () => {
   });
   it('counts a Clay in dev mode separately from the ordinary one of the same home', () => {
     const clay = { state: 'answered', pid: 7, home: CLAY_HOME, busyProjects: [] } as const;
-    const dev = [10, 20].map((each, at) => processNumber(500 + at, { ...idleSince(NOW.wallMs - each * MINUTE), clay }));
+    const dev = [10, 20].map((idleMinutes, at) =>
+      processNumber(500 + at, { ...idleSince(NOW.wallMs - idleMinutes * MINUTE), clay }),
+    );
     expect(judged([...parked([10, 20]), ...dev], 2)).toEqual(['grace 30', 'grace 30', 'grace 30', 'grace 30']);
   });
   it('does not count protected processes or other orphans', () => {
@@ -558,7 +562,7 @@ describe('many processes', () => {
     const evidence = PROTECTIONS.filter(({ limits }) => !limits).map(({ evidence }, number) =>
       evidence(processNumber(number)),
     );
-    const quiet = evidence.map((each, number) => ({ ...each, ...cpuTime(1380, processNumber(number).id) }));
+    const quiet = evidence.map((candidate, number) => ({ ...candidate, ...cpuTime(1380, processNumber(number).id) }));
     const { judgeAll } = newSweeps();
     judgeAll(quiet, later(-3 * SECOND));
     const judged = judgeAll(evidence, NOW);

@@ -143,7 +143,7 @@ describe('judging', () => {
         // Idle for ever by all that is written down: only what protects stands in the way.
         const base = evidence.map((process) => ({ ...process, ...idleSince(NOW.wallMs - 10 * DAY) }));
         const subject = idleEvidence({ ...idleSince(NOW.wallMs - 10 * DAY), ageMs: 20 * DAY });
-        const held = chosen.reduce((each, { evidence: change }) => change(each), subject);
+        const held = chosen.reduce((changed, { evidence: change }) => change(changed), subject);
         const heldBy = chosen.reduce((all, protection) => protection.limits?.(all) ?? all, {
           ...by,
           minAgeMs: Math.max(by.minAgeMs, MINUTE),
