@@ -10,8 +10,8 @@ const SOCKET = /^socket:\[(\d+)\]$/;
 const MAX_DESCRIPTORS = 8_192;
 
 /**
- * The socket inodes behind a process's descriptors, by descriptor number. `tableSize`: see {@link Status.descriptorTableSize}; where a table can hold no
- * more than is read, it is listed at once, in 40 % of the time (41 instead of 108 µs for 24 descriptors).
+ * The socket inodes behind a process's descriptors, by descriptor number. `tableSize`: {@link Status.descriptorTableSize}, read just
+ * before. A table that can hold no more than is read is listed at once: 24 descriptors take 41 instead of 108 µs.
  */
 export function readSocketFds(
   procRoot: string,

@@ -116,8 +116,7 @@ describe('memory of the service', () => {
     onTestFinished(clay.stop);
     // A hundred to a record, and calls that nobody has answered, which take more room: so what is kept exceeds its limit before
     // the time does.
-    const callsOf = (nr: number, many: number) =>
-      Array.from({ length: many }, (_, n) => callOf(`toolu_${nr}_${n}`)) as { readonly id: string }[];
+    const callsOf = (nr: number, many: number) => Array.from({ length: many }, (_, n) => callOf(`toolu_${nr}_${n}`));
     const hundreds = Array.from({ length: 15 }, (_, nr) => callsOf(nr, 100));
     const set = hundreds.map((calls) => record(calls) + record(calls.map(({ id }) => answerTo(id)))).join('');
     const alarms = set + record(callsOf(-1, 900));
