@@ -74,9 +74,21 @@ describe('withUntrustedFile', () => {
     writeFileSync(join(dir, 'a'), '0123456789');
     const ranges = withUntrustedFile(join(dir, 'a'), uid, noLimit, (file) => ({
       ok: true,
-      value: [file.read(0, 3), file.read(8, 5), file.read(20, 5)].map(String),
+      value: [String(file.read(0, 3)), String(file.read(8, 5)), String(file.read(20, 5))],
     }));
     expect(ranges).toEqual({ ok: true, value: ['012', '89', ''] });
+  });
+  it('reads into the same memory again, but for what is longer than 1 MiB', () => {
+    writeFileSync(join(dir, 'a'), Buffer.alloc(3 * 1024 * 1024, 'x'));
+    const memory = (length: number) =>
+      withUntrustedFile(join(dir, 'a'), uid, noLimit, (file) => ({ ok: true, value: file.read(0, length).buffer }));
+    const [first, second] = [memory(16), memory(1024 * 1024)];
+    expect(first.ok && second.ok && first.value === second.value).toBe(true);
+    const long = withUntrustedFile(join(dir, 'a'), uid, noLimit, (file) => ({
+      ok: true,
+      value: file.read(0, 3 * 1024 * 1024).every((byte) => byte === 0x78),
+    }));
+    expect(long).toEqual({ ok: true, value: true });
   });
   it('returns an error thrown by the callback as a failure', () => {
     writeFileSync(join(dir, 'a'), '');
