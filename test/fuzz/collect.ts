@@ -9,7 +9,7 @@ import { PARSERS, removeFiles } from './parsers.ts';
 // npx tsx test/fuzz/collect.ts SECONDS: adds to the corpus what runs code of src/ that nothing in it has run yet.
 
 /** A corpus is small enough to be replayed at each run, and to be kept in the repository. */
-const MAX_INPUTS = 12;
+const MAX_INPUTS = 32;
 const MAX_INPUT_BYTES = 4096;
 
 type Range = { readonly startOffset: number; readonly endOffset: number; readonly count: number };
