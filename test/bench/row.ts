@@ -55,7 +55,7 @@ export const atMost = (bound: number, words: string, short = bound * 2): Goal =>
   better: 'less',
 });
 
-const isMet = ({ bound, short, better }: Goal, measured: number, extent: Extent): Row['met'] => {
+const howMet = ({ bound, short, better }: Goal, measured: number, extent: Extent): Row['met'] => {
   const isWithin = (limit: number): boolean => (better === 'more' ? measured >= limit : measured <= limit);
   if (isWithin(bound)) return 'yes';
   return extent === 'short' && isWithin(short) ? 'allowed' : 'NO';
@@ -75,6 +75,6 @@ export function rowOf(
     goal: goal.words,
     measured: formatStatusLine(middle),
     noisePercent: measured.length > 1 ? noisePercent(measured) : null,
-    met: isMet(goal, middle, extent),
+    met: howMet(goal, middle, extent),
   };
 }
