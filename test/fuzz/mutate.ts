@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** Longest input that a mutation makes: what /proc and the readers of files let through to a parser. */
+/** What /proc and the readers of files let through to a parser. */
 const MAX_BYTES = 1024 * 1024;
 
 /** One change of an input. Positions are fractions, so that they fit an input of any length. */
@@ -53,14 +53,16 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.record({ kind: fc.constant('word' as const), at, text: fc.constantFrom(...TOKENS) }),
 );
 
-/** Inputs made from one of `seeds` by some mutations; at most 1 MB. */
-export const mutatedFrom = (seeds: readonly Buffer[]): fc.Arbitrary<Buffer> =>
+/** Inputs made from one of `seeds` by some mutations. */
+export const mutatedFrom = (seeds: readonly Buffer[], maxBytes = MAX_BYTES): fc.Arbitrary<Buffer> =>
   fc
     .tuple(fc.constantFrom(...seeds), fc.array(mutation, { minLength: 1, maxLength: 8 }))
-    .map(([seed, mutations]) => mutations.reduce(mutate, seed));
+    .map(([seed, mutations]) =>
+      mutations.reduce((input, change) => mutate(input, change, maxBytes).subarray(0, maxBytes), seed),
+    );
 
-/** Applies one mutation. */
-function mutate(input: Buffer, change: Mutation): Buffer {
+/** Applies one mutation. What is repeated does not make more of it than `maxBytes`. */
+function mutate(input: Buffer, change: Mutation, maxBytes: number): Buffer {
   const start = change.kind === 'word' ? wordStart(input, change.at) : Math.floor(change.at * input.length);
   const before = input.subarray(0, start);
   const after = (skipped: number): Buffer => input.subarray(start + skipped);
@@ -70,7 +72,7 @@ function mutate(input: Buffer, change: Mutation): Buffer {
   if (change.kind === 'swap' || change.kind === 'word')
     return joined(before, Buffer.from(change.text), after(change.text.length));
   const part = input.subarray(start, start + change.length);
-  const times = Math.min(change.times, Math.floor(MAX_BYTES / Math.max(1, part.length)));
+  const times = Math.min(change.times, Math.floor(maxBytes / Math.max(1, part.length)));
   return joined(before, Buffer.alloc(part.length * times, part.length > 0 ? part : undefined), after(part.length));
 }
 
@@ -80,4 +82,4 @@ function wordStart(input: Buffer, at: number): number {
   return starts[Math.floor(at * starts.length)]?.index ?? 0;
 }
 
-const joined = (...parts: readonly Buffer[]): Buffer => Buffer.concat(parts).subarray(0, MAX_BYTES);
+const joined = (...parts: readonly Buffer[]): Buffer => Buffer.concat(parts);
