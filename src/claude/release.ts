@@ -6,9 +6,10 @@ const RELEASE = /^(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:$|[-+ ])/;
  * is no release.
  */
 export function compareReleases(a: string, b: string): number | null {
-  const [first, second] = [RELEASE.exec(a), RELEASE.exec(b)];
+  const first = RELEASE.exec(a);
+  const second = RELEASE.exec(b);
   if (!first || !second) return null;
-  for (const part of [1, 2, 3]) {
+  for (let part = 1; part <= 3; part++) {
     const difference = Number(first[part]) - Number(second[part]);
     if (difference !== 0) return difference;
   }

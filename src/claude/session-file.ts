@@ -77,6 +77,8 @@ export type Session = {
    * earlier process with the same pid left the file behind.
    */
   readonly isCertain: boolean;
+  /** Whether it names the tick in which its process began: then it is certain, however the wall clock is set. */
+  readonly namesStartTicks: boolean;
 };
 
 /** The process that a session file has to be about. */
@@ -125,6 +127,7 @@ function verifySession(file: SessionFile, owner: ExpectedProcess): Result<Sessio
     unknownFields: file.unknownFields,
     statusUpdatedAtMs: file.statusUpdatedAt ?? null,
     startedAtMs: startedAt ?? null,
+    namesStartTicks: file.procStart !== undefined,
     isCertain: file.procStart !== undefined || owner.startedAtMs.some((startMs) => fitsStart(startedAt ?? 0, startMs)),
   });
 }
@@ -132,6 +135,9 @@ function verifySession(file: SessionFile, owner: ExpectedProcess): Result<Sessio
 /** Releases before 0.2.118 do not write `procStart`: only the time that they wrote shows whose the file is. */
 const fitsStart = (startedAt: number, startMs: number): boolean =>
   startedAt >= startMs - CLOCK_TOLERANCE_MS && startedAt <= startMs + LONGEST_START_MS;
+
+/** Where a process keeps its session file. */
+export const sessionFilePath = (configDir: string, pid: number): string => `${configDir}/sessions/${pid}.json`;
 
 /**
  * Reads the session file of a process and checks that it is about `owner`. `not-found`: this release of Claude writes none, or
@@ -143,7 +149,7 @@ export function readSessionFile(
   budget: UserBudget,
   files: FileReader<SessionFile> = newFileReader(),
 ): Result<Session> {
-  const path = `${configDir}/sessions/${owner.pid}.json`;
+  const path = sessionFilePath(configDir, owner.pid);
   const file = files.read(path, owner.uid, budget, (open) => {
     const text = readText(open, path, MAX_BYTES);
     return text.ok ? parseFields(text.value) : text;
@@ -153,4 +159,4 @@ export function readSessionFile(
 
 /** Whether there is a session file for a pid. It says only that the process may be a `claude`; what is in it has to be checked. */
 export const hasSessionFile = (configDir: string | null, pid: number, budget: UserBudget): boolean =>
-  configDir !== null && mayExist(`${configDir}/sessions/${pid}.json`, budget);
+  configDir !== null && mayExist(sessionFilePath(configDir, pid), budget);

@@ -11,6 +11,10 @@ export type Transcript = {
   readonly changedAtMs: number;
   /** The wake-ups and cron entries that were set and not deleted, past ones included. */
   readonly scheduledRuns: readonly ScheduledRun[];
+  /** Whether one file is all of it: subagents have transcripts of their own. */
+  readonly isOneFile: boolean;
+  /** What is kept of it, in items of 100 bytes; reserved already. */
+  readonly keptItems: number;
 };
 
 /** How far a transcript was read, so that the next sweep reads only what was added. */
@@ -58,7 +62,8 @@ export function readTranscript(
   });
   if (!cursor.ok) return cursor;
   const { schedule, isPartial, readTo, size, changedAtMs } = cursor.value;
-  if (!budget.reserve(CURSOR_ITEMS + schedule.keptItems())) {
+  const keptItems = CURSOR_ITEMS + schedule.keptItems();
+  if (!budget.reserve(keptItems)) {
     files.keepOnly(new Set());
     return fail('invalid', BUDGET_EXHAUSTED);
   }
@@ -66,7 +71,7 @@ export function readTranscript(
     return fail('invalid', `${path} has more records about scheduled runs than can be followed`);
   if (isPartial)
     return fail('invalid', `its transcript is still being read (${megabytes(readTo)} of ${megabytes(size)} MB)`);
-  return ok({ changedAtMs, scheduledRuns: schedule.scheduledRuns() });
+  return ok({ changedAtMs, scheduledRuns: schedule.scheduledRuns(), isOneFile: true, keptItems });
 }
 
 const megabytes = (bytes: number): number => Math.round(bytes / 1024 / 1024);
@@ -105,8 +110,9 @@ function merge(
   read: (path: string) => Result<Transcript>,
   whose: string,
 ): Result<Transcript> {
+  if (paths.length === 0) return ok(first);
   const scheduledRuns = [...first.scheduledRuns];
-  let { changedAtMs } = first;
+  let { changedAtMs, keptItems } = first;
   for (const path of paths) {
     const transcript = read(path);
     if (!transcript.ok && transcript.failure.code === 'not-found') continue;
@@ -115,8 +121,9 @@ function merge(
     if (scheduledRuns.length > MAX_SCHEDULED_RUNS)
       return fail('invalid', `${whose} have scheduled more runs than can be followed`);
     changedAtMs = Math.max(changedAtMs, transcript.value.changedAtMs);
+    keptItems += transcript.value.keptItems;
   }
-  return ok({ changedAtMs, scheduledRuns });
+  return ok({ changedAtMs, scheduledRuns, isOneFile: false, keptItems });
 }
 
 /** A folder of more transcripts is not looked through. */
@@ -153,7 +160,10 @@ export function readProjectTranscripts(
   return merge(NOTHING, paths, read, `the conversations in ${directory}`);
 }
 
-const NOTHING: Transcript = { changedAtMs: 0, scheduledRuns: [] };
+const NOTHING: Transcript = { changedAtMs: 0, scheduledRuns: [], isOneFile: false, keptItems: 0 };
+
+/** Where the subagents of a conversation keep their transcripts. */
+export const subagentsFolder = (transcript: string): string => `${transcript.replace(/\.jsonl$/, '')}/subagents`;
 
 /** The paths of the transcripts of the subagents of a conversation. */
 function subagentTranscripts(
@@ -161,7 +171,7 @@ function subagentTranscripts(
   budget: UserBudget,
   listSubagents: DirectoryReader = newDirectoryReader(),
 ): Result<string[]> {
-  const folder = `${path.replace(/\.jsonl$/, '')}/subagents`;
+  const folder = subagentsFolder(path);
   if (!mayExist(folder, budget)) return ok([]);
   const paths = listSubagents(folder, budget, () => {
     const names = listUntrustedDirectory(folder, MAX_SUBAGENTS, budget);

@@ -22,15 +22,22 @@ export function isUnchanged(path: string, before: FileFingerprint, budget: UserB
   return budget.checkPath(path).ok && hasVersion(path, before);
 }
 
+const NO_THROW = { throwIfNoEntry: false } as const;
+
 function hasVersion(path: string, before: FileFingerprint): boolean {
-  const now = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
+  let now: Stats | undefined;
+  try {
+    now = lstatSync(path, NO_THROW);
+  } catch {
+    return false;
+  }
   return (
-    now.ok &&
-    now.value?.dev === before.dev &&
-    now.value.ino === before.ino &&
-    now.value.size === before.size &&
-    now.value.mtimeMs === before.mtimeMs &&
-    now.value.ctimeMs === before.ctimeMs
+    now !== undefined &&
+    now.ino === before.ino &&
+    now.mtimeMs === before.mtimeMs &&
+    now.ctimeMs === before.ctimeMs &&
+    now.size === before.size &&
+    now.dev === before.dev
   );
 }
 
@@ -46,6 +53,8 @@ export type FileReader<T> = {
     budget: UserBudget,
     parse: (file: UntrustedFile, previous: T | null) => Result<T>,
   ) => Result<T>;
+  /** Whether {@link read} would give again what it gave last, without opening the file. */
+  readonly isUnchanged: (path: string, budget: UserBudget) => boolean;
   /** Forgets all other files. */
   readonly keepOnly: (paths: ReadonlySet<string>) => void;
 };
@@ -54,6 +63,10 @@ export type FileReader<T> = {
 export function newFileReader<T>(isWhole: (value: T) => boolean = () => true): FileReader<T> {
   const known = new Map<string, { readonly version: FileFingerprint; readonly value: T }>();
   return {
+    isUnchanged: (path, budget) => {
+      const last = known.get(path);
+      return last !== undefined && isWhole(last.value) && isUnchanged(path, last.version, budget);
+    },
     read: (path, ownerUid, budget, parse) => {
       const allowed = budget.checkPath(path);
       if (!allowed.ok) return allowed;

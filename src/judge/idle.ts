@@ -24,12 +24,25 @@ export function recordedActivity(evidence: Evidence): Activity[] {
   return activity;
 }
 
-/** Whether a time lies in the future: then a clock was set, and no idle time follows from it. */
-const isFuture = (atMs: number, now: Clock): boolean => atMs > now.wallMs + CLOCK_TOLERANCE_MS;
+/** When something last happened by any of these files, wall clock, ms; -Infinity if none shows it. `untilMs`: what is later does not count. */
+const newestActivityMs = (evidence: Evidence, untilMs = Number.POSITIVE_INFINITY): number =>
+  ACTIVITY_SOURCES.reduce((newestMs, source) => {
+    const atMs = source.atMs(evidence) ?? Number.NEGATIVE_INFINITY;
+    return atMs <= untilMs ? Math.max(newestMs, atMs) : newestMs;
+  }, Number.NEGATIVE_INFINITY);
+
+/** A time after this lies in the future: then a clock was set, and no idle time follows from it. Wall clock, ms. */
+const latestPossibleMs = ({ wallMs }: Clock): number => wallMs + CLOCK_TOLERANCE_MS;
 
 /** Recorded activity that lies in the future. */
-export const futureActivity = (evidence: Evidence, now: Clock): Activity[] =>
-  recordedActivity(evidence).filter(({ atMs }) => isFuture(atMs, now));
+export function futureActivity(evidence: Evidence, now: Clock): readonly Activity[] {
+  const latestMs = latestPossibleMs(now);
+  // Asked several times for each process in each sweep, and there is hardly ever any.
+  if (newestActivityMs(evidence) <= latestMs) return NO_ACTIVITY;
+  return recordedActivity(evidence).filter(({ atMs }) => atMs > latestMs);
+}
+
+const NO_ACTIVITY: readonly Activity[] = [];
 
 /** The recorded activity that lies in the future, and since when it is unchanged. */
 export type FutureTracking = { readonly key: string; readonly sinceMs: number };
@@ -67,10 +80,11 @@ export function recordedIdleMs(evidence: Evidence, now: Clock, ignoreFuture = fa
 
 /** The longest idle time that recorded activity allows, in ms. */
 function longestIdleMs(evidence: Evidence, now: Clock, ignoreFuture: boolean): number {
-  const activity = recordedActivity(evidence);
-  if (activity.length === 0 && evidence.journal.state !== 'missing' && evidence.sessionId !== null) return 0;
-  const times = activity.map(({ atMs }) => atMs).filter((atMs) => !ignoreFuture || !isFuture(atMs, now));
-  const idleMs = times.length === 0 ? evidence.ageMs : Math.min(...times.map((atMs) => now.wallMs - atMs));
+  const newestMs = newestActivityMs(evidence);
+  const isNothingRecorded = newestMs === Number.NEGATIVE_INFINITY;
+  if (isNothingRecorded && evidence.journal.state !== 'missing' && evidence.sessionId !== null) return 0;
+  const lastMs = ignoreFuture ? newestActivityMs(evidence, latestPossibleMs(now)) : newestMs;
+  const idleMs = lastMs === Number.NEGATIVE_INFINITY ? evidence.ageMs : now.wallMs - lastMs;
   return Math.max(0, wasClockSetForward(evidence, now) ? Math.min(idleMs, evidence.ageMs) : idleMs);
 }
 

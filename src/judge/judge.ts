@@ -49,11 +49,12 @@ export function judge(
   policy: Policy,
   now: Clock,
 ): { judgements: Judgement[]; tracking: Map<string, Tracking> } {
-  const newest = newestByConversation(evidence);
+  const conversations = evidence.map(conversationOf);
+  const newest = newestByConversation(evidence, conversations);
   const tracking = new Map<string, Tracking>();
-  const judgements = evidence.map((candidate) => {
+  const judgements = evidence.map((candidate, index) => {
     const key = keyOf(candidate.id);
-    const newestOfConversation = newest.get(conversationOf(candidate) ?? '') ?? candidate;
+    const newestOfConversation = newest.get(conversations[index] ?? '') ?? candidate;
     const supersededBy = newestOfConversation === candidate ? null : newestOfConversation.id.pid;
     const { judgement, tracked } = judgeOne(candidate, previous.get(key) ?? null, supersededBy, policy, now);
     tracking.set(key, tracked);
@@ -95,9 +96,10 @@ function judgeOne(
     reasonsExceptConnections.length > 0,
     now,
   );
-  const input = isStale(connections, evidence, policy.staleConnectionAfterMs, now) ? inputWithStale : ruleInput(false);
-  const reasons =
-    input.connectionsAreStale || evidence.connections.length === 0 ? reasonsExceptConnections : activeReasons(input);
+  const connectionsAreStale =
+    evidence.connections.length === 0 || isStale(connections, evidence, policy.staleConnectionAfterMs, now);
+  const input = connectionsAreStale ? inputWithStale : ruleInput(false);
+  const reasons = connectionsAreStale ? reasonsExceptConnections : activeReasons(input);
 
   // Doubt protects without restarting the idle time: nothing is measured yet, or a server polls on a loaded machine. Work
   // that began before has restarted it, and so will work that goes on once the load falls.
@@ -185,16 +187,22 @@ function applyMaxParked(judgements: Judgement[], policy: Policy): Judgement[] {
 const byIdleTime = (a: IdleOrphan, b: IdleOrphan): number =>
   a.idleMs - b.idleMs || b.evidence.id.startTicks - a.evidence.id.startTicks || b.evidence.id.pid - a.evidence.id.pid;
 
-/** The newest process of each conversation; of two that began in the same tick, the one with the higher pid. */
-function newestByConversation(evidence: readonly Evidence[]): Map<string, Evidence> {
+/**
+ * The newest process of each conversation; of two that began in the same tick, the one with the higher pid. `conversations`: of
+ * each piece of evidence, see {@link conversationOf}.
+ */
+function newestByConversation(
+  evidence: readonly Evidence[],
+  conversations: readonly (string | null)[],
+): Map<string, Evidence> {
   const newest = new Map<string, Evidence>();
-  for (const candidate of evidence) {
-    const conversation = conversationOf(candidate);
-    if (conversation === null) continue;
+  evidence.forEach((candidate, index) => {
+    const conversation = conversations[index] ?? null;
+    if (conversation === null) return;
     const { id } = newest.get(conversation) ?? candidate;
     const isNewer = (candidate.id.startTicks - id.startTicks || candidate.id.pid - id.pid) >= 0;
     if (isNewer) newest.set(conversation, candidate);
-  }
+  });
   return newest;
 }
 

@@ -203,13 +203,10 @@ function describeBusyPart(busy: BusyPart, overMs: number, { id, loadPerCore }: E
 const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 function unverifiedReason({ evidence, now, futureIsSettled }: RuleInput): string | null {
-  const reasons = [
-    ...evidence.issues,
-    ...(futureIsSettled ? [] : futureActivity(evidence, now)).map(
-      (activity) => `${activity.what} changed ${seconds(activity.atMs - now.wallMs)} in the future`,
-    ),
-  ];
-  return reasons.length > 0 ? reasons.join('; ') : null;
+  const future = futureIsSettled ? [] : futureActivity(evidence, now);
+  if (evidence.issues.length + future.length === 0) return null;
+  const inFuture = future.map(({ what, atMs }) => `${what} changed ${seconds(atMs - now.wallMs)} in the future`);
+  return [...evidence.issues, ...inFuture].join('; ');
 }
 
 const sessionFileSays = (status: string): string => `its session file says ${JSON.stringify(status)}`;
@@ -221,6 +218,7 @@ function describeStatus({ status, sessionId }: Evidence): string {
 
 function protectedByConfig({ project, cwd, sessionId }: Evidence, policy: Policy): string | null {
   const { protectedProjects, protectedSessions } = policy;
+  if (protectedProjects.length + protectedSessions.length === 0) return null;
   const isBelow = (path: string | null | undefined, folder: string): boolean =>
     path === folder || (folder.startsWith('/') && (path?.startsWith(`${folder.replace(/\/+$/, '')}/`) ?? false));
   const name = protectedProjects.find(

@@ -14,6 +14,8 @@ export type ConnectionTracking = {
 /** A service behind several addresses has a handful. Any process can have as many as it likes. */
 const MAX_REMOTES = 32;
 
+const NO_REMOTES: ReadonlyMap<string, number> = new Map();
+
 /** Continues the tracking: a changed connection or any other rule that holds starts the wait again. */
 export function trackConnections(
   last: ConnectionTracking | null,
@@ -26,11 +28,21 @@ export function trackConnections(
     .sort()
     .join(',');
   const isUnchanged = last !== null && last.key === key && !anotherRuleHeld;
-  const remotes = new Map(anotherRuleHeld ? [] : last?.remotes);
-  for (const { remote } of connections) {
-    if (!remotes.has(remote) && remotes.size < MAX_REMOTES) remotes.set(remote, now.monotonicMs);
-  }
+  const known = anotherRuleHeld || last === null ? NO_REMOTES : last.remotes;
+  const remotes = connections.every(({ remote }) => known.has(remote)) ? known : addRemotes(known, connections, now);
   return { key, sinceMs: isUnchanged ? last.sinceMs : now.monotonicMs, remotes };
+}
+
+function addRemotes(
+  known: ReadonlyMap<string, number>,
+  connections: readonly Connection[],
+  { monotonicMs }: Clock,
+): ReadonlyMap<string, number> {
+  const remotes = new Map(known);
+  for (const { remote } of connections) {
+    if (!remotes.has(remote) && remotes.size < MAX_REMOTES) remotes.set(remote, monotonicMs);
+  }
+  return remotes;
 }
 
 /**

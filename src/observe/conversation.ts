@@ -70,8 +70,46 @@ export const newProjectFiles = (): ProjectFiles => ({ transcripts: newTranscript
 /** Gives the readers of a folder, see ProcessCache. */
 type ProjectFilesOf = (directory: string, timeZone: string | null, uid: number) => ProjectFiles;
 
+/** What the files of a conversation say of its process. */
+export type Conversation = {
+  /** Null: the process has no session file. */
+  readonly session: Session | null;
+  /** Null: there is none. */
+  readonly transcript: Transcript | null;
+  /** Null: it is unknown which conversation it is. */
+  readonly journal: JournalReading | null;
+};
+
+/** Whose conversation it is, and where its files are. */
+export type ConversationOwner = {
+  readonly environment: ClaudeEnvironment;
+  readonly process: ExpectedProcess;
+  readonly cwd: string | null;
+  readonly clay: ClayOwner;
+};
+
+/** Reads the files of the conversation of a process. */
+export function readConversation(
+  files: ConversationFiles,
+  { environment, process, cwd, clay }: ConversationOwner,
+  budgets: UserBudgets,
+  issues: Issues,
+): Conversation {
+  const budget = budgets.of(process.uid);
+  const session = sessionOf(files, environment, process, budget, issues);
+  if (session === null) return { session, transcript: null, journal: null };
+  const transcript = transcriptOf(files, environment, session.sessionId, cwd, budget, issues);
+  const found = journalOf(files, clay, session.sessionId, cwd, budgets, issues);
+  const journal = transcript ? settleQueue(files, found, budget, issues) : found;
+  return { session, transcript, journal };
+}
+
+/** The home of a Clay, and the user who owns it. */
+export const clayOf = (owner: ClayOwner): { readonly home: string; readonly uid: number } =>
+  owner.state === 'alive' ? owner.probe.daemon : owner;
+
 /** What its session file says of a process; null if it has none. */
-export function sessionOf(
+function sessionOf(
   files: ConversationFiles,
   { configDir }: ClaudeEnvironment,
   owner: ExpectedProcess,
@@ -86,7 +124,7 @@ export function sessionOf(
 }
 
 /** What the transcripts of a conversation say; null if there are none. */
-export function transcriptOf(
+function transcriptOf(
   files: ConversationFiles,
   { configDir, timeZone }: ClaudeEnvironment,
   sessionId: string,
@@ -118,7 +156,7 @@ export function journalOf(
   budgets: UserBudgets,
   issues: Issues,
 ): JournalReading {
-  const { home, uid } = owner.state === 'alive' ? owner.probe.daemon : owner;
+  const { home, uid } = clayOf(owner);
   const likelyDirs = (): string[] =>
     cwd === null ? [] : [...new Set([projectDirName(cwd), legacyProjectDirName(cwd)])];
   const budget = budgets.of(uid);
@@ -141,7 +179,7 @@ export function journalOf(
  * answered. Clay 2.36 and 2.41 lose the first message to each new worker of an OS user. If the user sends it again, the
  * journal has two messages and one turn.
  */
-export function settleQueue(
+function settleQueue(
   files: ConversationFiles,
   journal: JournalReading,
   budget: UserBudget,
@@ -175,7 +213,7 @@ export function anyOpenTurn(
   issues: Issues,
 ): JournalReading {
   const reading = (evidence: JournalEvidence): JournalReading => ({ evidence, folder: null, queuedMessages: null });
-  const { home, uid } = owner.state === 'alive' ? owner.probe.daemon : owner;
+  const { home, uid } = clayOf(owner);
   const budget = budgets.of(uid);
   for (const folder of new Set([projectDirName(cwd), legacyProjectDirName(cwd)])) {
     const directory = `${home}/sessions/${folder}`;

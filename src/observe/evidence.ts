@@ -12,15 +12,13 @@ import type { ObservedClock } from './clock.ts';
 import { type ConnectionLookup, createConnectionLookup } from './connections.ts';
 import {
   anyOpenTurn,
+  type Conversation,
   type JournalReading,
   journalOf,
   newConversationFiles,
   newProjectFiles,
   pendingSchedule,
   projectTranscriptsOf,
-  sessionOf,
-  settleQueue,
-  transcriptOf,
 } from './conversation.ts';
 import { type FileView, newFileView } from './file-view.ts';
 import { type Issues, newIssues, valueOr } from './issues.ts';
@@ -156,6 +154,8 @@ function hasVanished(procRoot: string, { pid, startTicks }: Stat): boolean {
 /** /proc/uptime has a resolution of 10 ms. */
 const START_TOLERANCE_MS = 1_000;
 
+const NO_CONVERSATION: Conversation = { session: null, transcript: null, journal: null };
+
 function evidenceOf(
   procRoot: string,
   { candidate, environment, state, issues }: ProcessReading,
@@ -174,29 +174,31 @@ function evidenceOf(
   const { uid } = candidate.expectedIdentity;
   const budget = budgets.of(uid);
 
-  const files = cache.conversationFiles(stat);
   const startTimesMs = cache.startTimesMs(stat, startedAtMs);
   const expected = { pid: stat.pid, uid, startTicks: stat.startTicks, startedAtMs: startTimesMs };
-  const session = environment && sessionOf(files, environment, expected, budget, issues);
+  const conversation = environment
+    ? cache.readConversation({ environment, process: expected, cwd, clay: owner }, budgets, issues)
+    : NO_CONVERSATION;
+  const { session, transcript } = conversation;
   // Its environment says who started it, not what it is: programs below a claude inherit that.
   if (session === null && stat.comm !== CLAUDE_COMM && candidate.unplaced === null && !candidate.inTerminal)
     issues.messages.push(`neither its name, ${stat.comm}, nor a session file of its own says that it is a claude`);
   // If the wall clock was changed, the earlier start time attributes more activity to this process and so protects it.
   const earliestStartMs = Math.min(...startTimesMs, session?.startedAtMs ?? startedAtMs);
-  const transcript = environment && session && transcriptOf(files, environment, session.sessionId, cwd, budget, issues);
-  const found = session && journalOf(files, owner, session.sessionId, cwd, budgets, issues);
-  const ownJournal = found && transcript ? settleQueue(files, found, budget, issues) : found;
   // Without a session file, what any conversation of its project does or waits for may be what this process does.
   const mayBeAny = environment !== null && session === null && cwd !== null;
-  const journal = mayBeAny ? anyOpenTurn(cache.projectFiles, owner, cwd, earliestStartMs, budgets, issues) : ownJournal;
+  const journal = mayBeAny
+    ? anyOpenTurn(cache.projectFiles, owner, cwd, earliestStartMs, budgets, issues)
+    : conversation.journal;
   const anyTranscript = mayBeAny
     ? projectTranscriptsOf(cache.projectFiles, environment, cwd, earliestStartMs, budget, issues)
     : null;
   const mayRunHooks = tree !== null && tree.children > 0 && !hooksLeadSessions(session?.release ?? null);
   const hooks = mayRunHooks ? findHooks(procRoot, tree, budget) : [];
   const isTied = session?.isCertain === true;
-  const trusted = { procRoot, pids: owner.state === 'alive' ? [owner.probe.daemon.pid] : [] };
-  const hasDurable = holdsTaskLock === true && valueOr(issues, hasDurableTasks(trusted, stat, budget));
+  const trustedPids = owner.state === 'alive' ? [owner.probe.daemon.pid] : [];
+  const hasDurable =
+    holdsTaskLock === true && valueOr(issues, hasDurableTasks({ procRoot, pids: trustedPids }, stat, budget));
   const place = placeInClay(context, cwd, journal, isTied, issues);
   return {
     id: { pid: stat.pid, startTicks: stat.startTicks },
@@ -228,7 +230,11 @@ function evidenceOf(
     schedule: hasDurable
       ? "it waits for the entries in its project's scheduled_tasks.json"
       : pendingSchedule(transcript ?? anyTranscript, environment?.sdkVersion ?? null, earliestStartMs, clock),
-    ...place,
+    // One by one, and not spread, as in each sweep it is made of each process: 10 µs.
+    journal: place.journal,
+    journalDiskIsFull: place.journalDiskIsFull,
+    clay: place.clay,
+    project: place.project,
     issues: issues.messages,
     unreadable: issues.unreadable,
   };

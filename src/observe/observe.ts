@@ -74,9 +74,10 @@ export function newObserver(procRoot: string, { limits, trustUnixTable }: Observ
   return {
     observe: async ({ homes, minAgeMs }, clock) => {
       budgets.beginSweep();
-      const discovery = await discoverer.discover(homes, clock().monotonicMs);
+      // The age by which what is not understood is told from what has just started may be some seconds short.
+      const { monotonicMs, uptimeMs } = clock();
+      const discovery = await discoverer.discover(homes, monotonicMs);
       const probes = await prober.probe(discovery.daemons);
-      const { uptimeMs } = clock();
       const found = findCandidates({ procRoot, cache, budgets, uptimeMs, minAgeMs }, probes, discovery.abandoned);
       const { candidates, exceeded, ...capped } = capCandidatesPerUser(found.clays, found.candidates);
       const at = clock();

@@ -1,7 +1,7 @@
 import { readHoldsTaskLock } from '../claude/durable-tasks.ts';
 import { type ClaudeEnvironment, parseClaudeEnvironment } from '../claude/process.ts';
 import { hasSessionFile } from '../claude/session-file.ts';
-import { BUDGET_EXHAUSTED, type UserBudget } from '../fs/user-budget.ts';
+import { BUDGET_EXHAUSTED, type UserBudget, type UserBudgets } from '../fs/user-budget.ts';
 import { readChildStats } from '../proc/children.ts';
 import { readEnviron } from '../proc/environ.ts';
 import { readSocketFds } from '../proc/fd.ts';
@@ -13,14 +13,18 @@ import { readStat, type Stat } from '../proc/stat.ts';
 import { readStatus, type Status } from '../proc/status.ts';
 import { fail, ok, type Result } from '../result.ts';
 import {
+  type Conversation,
   type ConversationFiles,
+  type ConversationOwner,
   newConversationFiles,
   newProjectFiles,
   type ProjectFiles,
+  readConversation,
   withTranscriptsOnly,
 } from './conversation.ts';
 import type { FileView } from './file-view.ts';
 import { type Issues, valueOr } from './issues.ts';
+import { isStillValid, type KeptConversation, keepConversation } from './kept-conversation.ts';
 import { type ProcessTree, readProcessTree } from './process-tree.ts';
 
 // All that is kept of processes between two sweeps, and when it is still valid. The readers of the evidence ask here and do
@@ -58,8 +62,8 @@ export type ProcessCache = {
   readonly readState: (stat: Stat, daemonPid: number | null, budget: UserBudget, issues: Issues) => ProcessState;
   /** When a process began on the wall clock (ms): as it is computed now, and as it was when the process was first seen. */
   readonly startTimesMs: (id: ProcessId, nowMs: number) => readonly number[];
-  /** The readers of the files of its conversation. */
-  readonly conversationFiles: (id: ProcessId) => ConversationFiles;
+  /** What the files of its conversation say, see {@link readConversation}. */
+  readonly readConversation: (owner: ConversationOwner, budgets: UserBudgets, issues: Issues) => Conversation;
   /**
    * The readers of the files in a project's folder, shared by all processes of which it is unknown which conversation is theirs.
    * `uid`: the user on whose budget they are read.
@@ -87,6 +91,7 @@ type KnownProcess = {
   comm: string | null;
   environment: ClaudeEnvironment;
   readonly files: ConversationFiles;
+  conversation: KeptConversation | null;
   hasSessionFile: boolean;
   sharesFiles: boolean;
   firstStartMs: number | null;
@@ -175,6 +180,7 @@ function cacheOf(
       comm: stat.comm,
       environment,
       files: newConversationFiles(),
+      conversation: null,
       hasSessionFile: false,
       sharesFiles: false,
       firstStartMs: null,
@@ -244,7 +250,17 @@ function cacheOf(
       process.firstStartMs ??= nowMs;
       return [nowMs, process.firstStartMs];
     },
-    conversationFiles: (id) => known(id)?.files ?? newConversationFiles(),
+    readConversation: (owner, budgets, issues) => {
+      const process = known(owner.process);
+      if (!process) return readConversation(newConversationFiles(), owner, budgets, issues);
+      const { files, conversation: kept } = process;
+      if (kept && isStillValid(kept, files, owner, budgets)) return kept.conversation;
+      const issuesBefore = issues.messages.length;
+      const conversation = readConversation(files, owner, budgets, issues);
+      const isComplete = issues.messages.length === issuesBefore;
+      process.conversation = isComplete ? keepConversation(conversation, files, owner) : null;
+      return conversation;
+    },
     projectFiles: (directory, timeZone, uid) => {
       const key = `${uid} ${timeZone ?? ''} ${directory}`;
       const project = projects.get(key) ?? { uid, files: newProjectFiles(), isUsed: true };
@@ -275,6 +291,7 @@ function cacheOf(
         ...process,
         comm: null,
         files,
+        conversation: null,
         hasSessionFile: false,
         sharesFiles: false,
         resting: null,

@@ -55,8 +55,11 @@ export function readProcText(path: string): Result<string> {
  * fs/proc): it needs no second read to find its end.
  */
 export function readSingleRead(path: string): Result<string> {
-  return withOpenFile(path, (fd) => ok(scratch.toString('latin1', 0, readSync(fd, scratch, 0, scratch.length, null))));
+  return withOpenFile(path, readOnce);
 }
+
+const readOnce = (fd: number): Result<string> =>
+  ok(scratch.toString('latin1', 0, readSync(fd, scratch, 0, scratch.length, null)));
 
 /**
  * The texts of two files of one process. Both are opened before either is read: the kernel ties an open file in /proc/PID to its

@@ -35,8 +35,10 @@ export function readThreadRunCounts(procRoot: string, { pid, state, threads }: S
  * Whether a process has not run since. Only a thread that runs can begin another one: if none of these has, they still are
  * all. A process that has taken the pid meanwhile would have to have run as often and as long, to the nanosecond.
  */
-export const hasNotRunSince = (runCounts: ThreadRunCounts): boolean =>
-  runCounts.every(({ path, text }) => {
+export function hasNotRunSince(runCounts: ThreadRunCounts): boolean {
+  for (const { path, text } of runCounts) {
     const now = readSingleRead(path);
-    return now.ok && now.value === text;
-  });
+    if (!now.ok || now.value !== text) return false;
+  }
+  return true;
+}

@@ -32,6 +32,7 @@ export function warnings(
  * names that there are. Nothing is known before a Clay has answered, or while one does not answer.
  */
 export function unknownProjectWarnings({ clays, policy }: Pick<Assessment, 'clays' | 'policy'>): string[] {
+  if (policy.protectedProjects.length === 0) return [];
   if (clays.length === 0 || clays.some(({ status }) => !status.ok)) return [];
   const projects = clays.flatMap(({ status }) => (status.ok ? status.value.projects : []));
   const isKnown = (name: string): boolean =>

@@ -63,13 +63,16 @@ export const nothingLogged: LoggedState = {
   pressure: false,
 };
 
-/** The log entries for one sweep, which took so much wall-clock and CPU time, given what was logged before; `logged` belongs into the next call. Pure. */
+/**
+ * The log entries for one sweep, given what was logged before; `logged` belongs into the next call. `took`: its wall-clock and CPU time
+ * (ms), if there is to be a line about the sweep itself. Pure.
+ */
 export function logEventsFor(
   logged: LoggedState,
   assessment: Assessment,
   results: readonly ReapResult[],
   dryRun: boolean,
-  took: { readonly ms: number; readonly cpuMs: number } = { ms: 0, cpuMs: 0 },
+  took: { readonly ms: number; readonly cpuMs: number } | null = null,
 ): { entries: LogEntry[]; logged: LoggedState } {
   const orphans = assessment.judgements.filter(
     (judgement): judgement is IdleOrphan => judgement.verdict !== 'protected',
@@ -107,7 +110,7 @@ export function logEventsFor(
     // Processes beyond max_kills_per_sweep are counted here, and logged one by one in the sweep that ends them.
     ...results.filter((result) => !isDeferred(result)).map(outcomeEntry),
     ...deferredEntries(logged, deferred),
-    sweepEntry(assessment, results, took),
+    ...(took === null ? [] : [sweepEntry(assessment, results, took)]),
   ];
   return {
     entries,

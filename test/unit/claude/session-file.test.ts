@@ -50,6 +50,7 @@ describe('parseSessionFile', () => {
         statusUpdatedAtMs: null,
         startedAtMs: OLDER.startedAt,
         isCertain: true,
+        namesStartTicks: false,
       },
     });
   });
@@ -65,6 +66,7 @@ describe('parseSessionFile', () => {
         statusUpdatedAtMs: NEWER.statusUpdatedAt,
         startedAtMs: NEWER.startedAt,
         isCertain: true,
+        namesStartTicks: true,
       },
     });
   });

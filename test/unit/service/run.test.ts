@@ -68,10 +68,11 @@ function serviceWith(overrides: Partial<ServiceOptions> = {}): {
     reloading: notify('reloading'),
     stopping: notify('stopping'),
   };
+  const log = { level: 'info', isLevelEnabled: (level: string) => level === log.level, ...Object.fromEntries(levels) };
   const service = createService({
     load: configWith,
     initial: configWith(),
-    log: { level: 'info', ...Object.fromEntries(levels) } as unknown as Log,
+    log: log as unknown as Log,
     notifier,
     version: '1.2.3',
     program: join(stateDirectory, 'clay-reaper.js'),
@@ -226,6 +227,18 @@ describe('sweepOnce', () => {
     await sweepOnce(service);
     await sweepOnce(service);
     expect(events().filter((event) => event === 'clay-found')).toHaveLength(1);
+  });
+
+  it('says what a sweep took at the level debug, and does not measure it otherwise', async () => {
+    const { service, events } = serviceWith();
+    const cpuUsage = vi.spyOn(process, 'cpuUsage');
+    await sweepOnce(service);
+    expect(events()).not.toContain('sweep');
+    expect(cpuUsage).not.toHaveBeenCalled();
+    service.log.level = 'debug';
+    await sweepOnce(service);
+    expect(events()).toContain('sweep');
+    cpuUsage.mockRestore();
   });
 
   it('logs what was ended and adds its memory to the statistics', async () => {
