@@ -27,16 +27,19 @@ export function parseStatus(text: string): Result<Status> {
   return ok({
     uids: [Number(uids[1]), Number(uids[2]), Number(uids[3]), Number(uids[4])],
     pidNamespaceDepth: pids[1].split('\t').length - 1,
-    rssBytes: parseBytes(text, 'VmRSS') ?? 0,
-    reclaimableBytes:
-      (parseBytes(text, 'RssAnon') ?? parseBytes(text, 'VmRSS') ?? 0) + (parseBytes(text, 'VmSwap') ?? 0),
+    rssBytes: parseBytes(VM_RSS, text) ?? 0,
+    reclaimableBytes: (parseBytes(RSS_ANON, text) ?? parseBytes(VM_RSS, text) ?? 0) + (parseBytes(VM_SWAP, text) ?? 0),
     descriptorTableSize: tableSize === undefined ? null : Number(tableSize),
   });
 }
 
+const VM_RSS = /^VmRSS:[\t ]+(\d+) kB$/m;
+const RSS_ANON = /^RssAnon:[\t ]+(\d+) kB$/m;
+const VM_SWAP = /^VmSwap:[\t ]+(\d+) kB$/m;
+
 /** The value of a memory field in bytes, or null if there is no such line. */
-function parseBytes(text: string, name: string): number | null {
-  const kilobytes = new RegExp(`^${name}:[\\t ]+(\\d+) kB$`, 'm').exec(text)?.[1];
+function parseBytes(field: RegExp, text: string): number | null {
+  const kilobytes = field.exec(text)?.[1];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;
 }
 
