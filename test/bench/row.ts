@@ -61,6 +61,9 @@ const howMet = ({ bound, short, better }: Goal, measured: number, extent: Extent
   return extent === 'short' && isWithin(short) ? 'allowed' : 'NO';
 };
 
+/** The same row without a goal. */
+export const forInformation = (row: Row): Row => ({ ...row, goal: '(for information)', met: null });
+
 /** The row of a figure that was measured several times: the median counts, and is what `formatStatusLine` is given. */
 export function rowOf(
   about: Pick<Row, 'figure' | 'against'>,

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { residentBytes } from '../../helpers/processes.ts';
+import { bareEnvironments } from '../bare-node.ts';
 import { startFleet } from '../fleet.ts';
-import { atMost, type Extent, type Row, rowOf, within } from '../row.ts';
+import { atMost, type Extent, forInformation, type Row, rowOf, within } from '../row.ts';
 import { program, startService } from '../service.ts';
 import { mean, median, slope, uncertaintyOfThree } from '../statistics.ts';
 
@@ -19,12 +20,15 @@ export async function memoryRows(extent: Extent): Promise<Row[]> {
 async function serviceRows(extent: Extent): Promise<Row[]> {
   const candidates = 35;
   const [first, last, step] = extent === 'full' ? [1_000, 10_000, 250] : [300, 600, 50];
-  const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 2 ** 30)'], { stdio: 'ignore' });
+  const bare = bareEnvironments().map((environment) => ({
+    ...environment,
+    node: spawn(process.execPath, ['-e', 'setInterval(() => {}, 2 ** 30)'], { stdio: 'ignore', env: environment.env }),
+  }));
   // Each has processes of its own: what one finds costs another nothing.
   const fleets = [await startFleet(candidates), await startFleet(candidates), await startFleet(candidates)];
   const services = await Promise.all(fleets.map((fleet) => startService([fleet.clay])));
   const samples: [sweeps: number, bytes: number][][] = services.map(() => []);
-  let bareBytes = 0;
+  let bareBytes: number[] = [];
   try {
     await Promise.all(
       services.map(async (service, at) => {
@@ -36,27 +40,32 @@ async function serviceRows(extent: Extent): Promise<Row[]> {
       }),
     );
     await sleep(1_000);
-    bareBytes = residentBytes(bare.pid ?? 0);
+    bareBytes = bare.map(({ node }) => residentBytes(node.pid ?? 0));
   } finally {
-    bare.kill();
+    for (const { node } of bare) node.kill();
     for (const service of services) await service.stop();
     for (const fleet of fleets) await fleet.stop();
   }
   const early = samples.map((points) => mean(points.slice(0, 3).map(([, bytes]) => bytes)));
   const size = atMost(1.25, 'at most 1.25 times it', 1.5);
   const growth = samples.map((points) => slope(points) * (last - first));
-  const noise = extent === 'full' ? uncertaintyOfThree(growth as [number, number, number]) : 0.1 * bareBytes;
-  return [
-    rowOf(
+  const noise = extent === 'full' ? uncertaintyOfThree(growth as [number, number, number]) : 0.1 * (bareBytes[0] ?? 0);
+  const sizes = bare.map(({ words, hasGoal }, at) => {
+    const bytesOfBare = bareBytes[at] ?? 0;
+    const row = rowOf(
       {
         figure: `resident memory of \`run\` as the unit starts it, after ${first} sweeps`,
-        against: 'a bare Node process that waits on a timer',
+        against: `a bare Node process that waits on a timer${words}`,
       },
       size,
-      early.map((bytes) => bytes / bareBytes),
-      (times) => `${times.toFixed(2)} (${inMb(median(early))} / ${inMb(bareBytes)})`,
+      early.map((bytes) => bytes / bytesOfBare),
+      (times) => `${times.toFixed(2)} (${inMb(median(early))} / ${inMb(bytesOfBare)})`,
       extent,
-    ),
+    );
+    return hasGoal ? row : forInformation(row);
+  });
+  return [
+    ...sizes,
     {
       figure: `the same over ${last} sweeps`,
       against: 'itself',
