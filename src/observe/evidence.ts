@@ -39,10 +39,12 @@ export function collectEvidence(
   lookup: ConnectionLookup | { readonly trustUnixTable: boolean } = { trustUnixTable: true },
 ): Evidence[] {
   const view = newFileView(procRoot);
-  const readings = candidates.flatMap((candidate) => {
+  const readings: ProcessReading[] = [];
+  for (const candidate of candidates) {
     const budget = budgets.of(candidate.expectedIdentity.uid);
-    return budget.run(() => readCandidate(procRoot, candidate, cache, view, budget)) ?? [];
-  });
+    const reading = budget.run(() => readCandidate(procRoot, candidate, cache, view, budget));
+    if (reading) readings.push(reading);
+  }
   const users = new Set(readings.map(({ candidate }) => candidate.expectedIdentity.uid));
   // What is known of a user's processes is kept while the user is left alone, so that it need not be read again later.
   const wasLookedFor = (uid: number): boolean => users.has(uid) || budgets.whyLeftAlone(uid) === null;
@@ -54,17 +56,19 @@ export function collectEvidence(
   const contextOf = clayContextCache(budgets);
   const load = readLoadPerCore(procRoot);
   const machine = { clock, loadPerCore: load.ok ? load.value : Number.POSITIVE_INFINITY };
-  return readings.flatMap((reading) => {
+  const evidence: Evidence[] = [];
+  for (const reading of readings) {
     const { state, issues } = reading;
     const { stat, expectedIdentity, owner } = reading.candidate;
     const connections =
       state.sockets && connectionsOf(stat.pid, state.sockets, expectedIdentity.uid, state.unixSockets);
-    if (connections && !connections.ok && hasVanished(procRoot, stat)) return [];
+    if (connections && !connections.ok && hasVanished(procRoot, stat)) continue;
     const known = valueOr(issues, connections) ?? [];
     const context = contextOf(owner);
     const budget = budgets.of(expectedIdentity.uid);
-    return [budget.run(() => evidenceOf(procRoot, reading, known, context, machine, cache, budgets))];
-  });
+    evidence.push(budget.run(() => evidenceOf(procRoot, reading, known, context, machine, cache, budgets)));
+  }
+  return evidence;
 }
 
 /** What is the same for all candidates; the load is infinite if it cannot be read. */

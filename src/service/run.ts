@@ -35,7 +35,7 @@ export type Service = ServiceOptions & {
   readonly sweep: NonNullable<ServiceOptions['sweep']>;
   readonly stop: AbortController;
   stoppedBy: NodeJS.Signals | null;
-  /** Ends the wait for the next sweep. Recreated for each wait, so that abort listeners do not accumulate. */
+  /** Ends the wait for the next sweep. */
   wake: AbortController;
   current: ServiceConfig;
   logged: typeof nothingLogged;
@@ -154,7 +154,8 @@ export async function sweepUntilStopped(service: Service): Promise<void> {
       await Promise.race([done, sleep(SHUTDOWN_GRACE_MS, null)]);
       return;
     }
-    service.wake = new AbortController();
+    // A reload in the middle of the sweep is in force already.
+    if (service.wake.signal.aborted) service.wake = new AbortController();
     await sleep(service.current.config.poll_interval - (performance.now() - startedMs), service.wake.signal);
   }
 }
