@@ -20,18 +20,23 @@ const countStatements: Plugin = {
 
 // In this folder, as the corpus and the fixtures are found from where the code is.
 const outfile = fileURLToPath(new URL(`.explore-${process.pid}.mjs`, import.meta.url));
-try {
-  await build({
-    entryPoints: [fileURLToPath(new URL('explore.ts', import.meta.url))],
-    outfile,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    plugins: [countStatements],
-  });
-  const { explore } = (await import(outfile)) as typeof import('./explore.ts');
-  explore(Number(process.argv[2] ?? 600));
-} finally {
-  rmSync(outfile, { force: true });
+const { explore } = await loadCounting(outfile);
+explore(Number(process.argv[2] ?? 600));
+
+/** Bundles what explores with counters in it, and loads it. */
+async function loadCounting(outfile: string): Promise<typeof import('./explore.ts')> {
+  try {
+    await build({
+      entryPoints: [fileURLToPath(new URL('explore.ts', import.meta.url))],
+      outfile,
+      bundle: true,
+      packages: 'external',
+      platform: 'node',
+      format: 'esm',
+      plugins: [countStatements],
+    });
+    return await import(outfile);
+  } finally {
+    rmSync(outfile, { force: true });
+  }
 }
