@@ -11,10 +11,11 @@ export type Transcript = {
   readonly changedAtMs: number;
   /** The wake-ups and cron entries that were set and not deleted, past ones included. */
   readonly scheduledRuns: readonly ScheduledRun[];
-  /** Whether one file is all of it: subagents have transcripts of their own. */
-  readonly isOneFile: boolean;
-  /** What is kept of it, in items of 100 bytes; reserved already. */
-  readonly keptItems: number;
+  /**
+   * What is kept of it, in items of 100 bytes, reserved already, if one file is all of it; null: subagents have transcripts of their
+   * own.
+   */
+  readonly itemsOfOneFile: number | null;
 };
 
 /** How far a transcript was read, so that the next sweep reads only what was added. */
@@ -62,8 +63,8 @@ export function readTranscript(
   });
   if (!cursor.ok) return cursor;
   const { schedule, isPartial, readTo, size, changedAtMs } = cursor.value;
-  const keptItems = CURSOR_ITEMS + schedule.keptItems();
-  if (!budget.reserve(keptItems)) {
+  const items = CURSOR_ITEMS + schedule.keptItems();
+  if (!budget.reserve(items)) {
     files.keepOnly(new Set());
     return fail('invalid', BUDGET_EXHAUSTED);
   }
@@ -71,7 +72,7 @@ export function readTranscript(
     return fail('invalid', `${path} has more records about scheduled runs than can be followed`);
   if (isPartial)
     return fail('invalid', `its transcript is still being read (${megabytes(readTo)} of ${megabytes(size)} MB)`);
-  return ok({ changedAtMs, scheduledRuns: schedule.scheduledRuns(), isOneFile: true, keptItems });
+  return ok({ changedAtMs, scheduledRuns: schedule.scheduledRuns(), itemsOfOneFile: items });
 }
 
 const megabytes = (bytes: number): number => Math.round(bytes / 1024 / 1024);
@@ -112,7 +113,7 @@ function merge(
 ): Result<Transcript> {
   if (paths.length === 0) return ok(first);
   const scheduledRuns = [...first.scheduledRuns];
-  let { changedAtMs, keptItems } = first;
+  let { changedAtMs } = first;
   for (const path of paths) {
     const transcript = read(path);
     if (!transcript.ok && transcript.failure.code === 'not-found') continue;
@@ -121,9 +122,8 @@ function merge(
     if (scheduledRuns.length > MAX_SCHEDULED_RUNS)
       return fail('invalid', `${whose} have scheduled more runs than can be followed`);
     changedAtMs = Math.max(changedAtMs, transcript.value.changedAtMs);
-    keptItems += transcript.value.keptItems;
   }
-  return ok({ changedAtMs, scheduledRuns, isOneFile: false, keptItems });
+  return ok({ changedAtMs, scheduledRuns, itemsOfOneFile: null });
 }
 
 /** A folder of more transcripts is not looked through. */
@@ -160,7 +160,7 @@ export function readProjectTranscripts(
   return merge(NOTHING, paths, read, `the conversations in ${directory}`);
 }
 
-const NOTHING: Transcript = { changedAtMs: 0, scheduledRuns: [], isOneFile: false, keptItems: 0 };
+const NOTHING: Transcript = { changedAtMs: 0, scheduledRuns: [], itemsOfOneFile: null };
 
 /** Where the subagents of a conversation keep their transcripts. */
 export const subagentsFolder = (transcript: string): string => `${transcript.replace(/\.jsonl$/, '')}/subagents`;

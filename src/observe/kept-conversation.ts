@@ -29,7 +29,8 @@ export function keepConversation(
 ): KeptConversation | null {
   const { session, transcript, journal } = conversation;
   const transcriptPath = files.transcriptPath();
-  if (!session?.namesStartTicks || !transcript?.isOneFile || transcriptPath === null) return null;
+  const items = transcript?.itemsOfOneFile ?? null;
+  if (!session?.namesStartTicks || items === null || transcriptPath === null) return null;
   if (journal?.evidence.state !== 'found' || journal.evidence.turn === 'unclear') return null;
   return {
     conversation,
@@ -39,7 +40,7 @@ export function keepConversation(
     transcript: transcriptPath,
     subagents: subagentsFolder(transcriptPath),
     journal: journal.evidence.path,
-    items: transcript.keptItems,
+    items,
   };
 }
 

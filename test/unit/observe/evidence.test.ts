@@ -290,6 +290,15 @@ describe('collectEvidence: issues', () => {
 });
 
 describe('collectEvidence: a process that vanishes', () => {
+  it('leaves out a process that is gone when its sockets are looked up', () => {
+    put();
+    const of = candidate();
+    const connectionsOf = () => {
+      proc.remove(PID);
+      return fail('invalid', 'descriptor 0 is a socket that is in no table');
+    };
+    expect(collectEvidence(proc.root, [of], cache, AT, noLimits, { connectionsOf })).toEqual([]);
+  });
   it('leaves out a process that has exited', () => {
     put();
     const of = candidate();

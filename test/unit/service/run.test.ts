@@ -17,6 +17,7 @@ import {
   sweepOnce,
   sweepUntilStopped,
 } from '../../../src/service/run.ts';
+import { sleep } from '../../../src/sleep.ts';
 import type { SweepResult } from '../../../src/sweep.ts';
 import { lookWith, reapedAs } from '../../helpers/assessment.ts';
 import { waitFor } from '../../helpers/wait-for.ts';
@@ -289,7 +290,7 @@ describe('reload', () => {
     expect(notified).toEqual(['sweepCompleted', 'reloading', 'ready']);
   });
 
-  it('begins the next sweep at once, in the running loop', async () => {
+  it('begins the next sweep at once, in the running loop, and waits again after it', async () => {
     let sweeps = 0;
     const { service, notified } = serviceWith({
       sweep: async () => {
@@ -301,6 +302,8 @@ describe('reload', () => {
     await waitFor('it has swept and waits', () => notified.includes('sweepCompleted'));
     await reload(service);
     await waitFor('it has swept again', () => sweeps === 2);
+    await sleep(50, null);
+    expect(sweeps).toBe(2);
     requestStop(service, 'SIGTERM');
     await running;
   });
